@@ -1,0 +1,100 @@
+"""Batches to look at a network with, drawn without disturbing the run they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+
+def first_loader(loaders: Any) -> Any:
+    """The first loader of a list or dict of them; a loader, and a list of batches, as it is."""
+    found = loaders
+    while isinstance(found, list | tuple | dict) and found:
+        found = next(iter(found.values())) if isinstance(found, dict) else found[0]
+    return loaders if isinstance(found, torch.Tensor) else found
+
+
+def draw_batches(
+    loaders: Any,
+    count: int,
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[Any]:
+    """`count` batches in the loader's own form and size, in an order of their own.
+
+    A data set that can be indexed is read by indices from a seeded stream, so the loader's
+    position, its workers and the global random streams stay as they are; only a stream of data
+    has to be begun from its start.
+
+    Arguments:
+        loaders: A `DataLoader`, any iterable of batches, or a list or dict of them.
+        count: Number of batches over all shards; fewer if the data end before.
+        seed: Of the order.
+        shard: (index, number of shards); each yields every n-th of the batches.
+    """
+    loader = first_loader(loaders)
+    if not _indexed(loader):
+        for index, batch in zip(range(count), loader, strict=False):
+            if index % shard[1] == shard[0]:
+                yield batch
+        return
+    dataset: Any = loader.dataset
+    length = len(dataset)
+    order = torch.randperm(length, generator=torch.Generator().manual_seed(seed)).tolist()
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
+    starts = range(0, min(length, count * size), size)
+    fetch = getattr(dataset, "__getitems__", None)
+    collate = loader.collate_fn
+    for start in list(starts)[shard[0] :: shard[1]]:
+        places = order[start : start + size]
+        yield collate(fetch(places) if fetch else [dataset[i] for i in places])
+
+
+def example_batch(loaders: Any, samples: int = 2) -> Any:
+    """The first samples in the loader's own form; the loader is not advanced."""
+    loader = first_loader(loaders)
+    if not _indexed(loader):
+        return next(iter(loader))
+    dataset: Any = loader.dataset
+    places = list(range(min(samples, len(dataset))))
+    fetch = getattr(dataset, "__getitems__", None)
+    return loader.collate_fn(fetch(places) if fetch else [dataset[i] for i in places])
+
+
+def _indexed(loader: Any) -> bool:
+    """Whether samples can be read by index, and joined to batches as the loader does it."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False  # a stream has __getitem__ too, and raises in it
+    return loader.batch_sampler is not None and hasattr(loader.dataset, "__getitem__")
+
+
+def network_input(batch: Any) -> Any:
+    """What a forward takes of a batch: the first of a pair; a tensor or mapping as it is."""
+    return batch[0] if isinstance(batch, list | tuple) and batch else batch
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """Nested tensors on a device; anything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: move(item, device) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [move(item, device) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+
+
+def batch_size(batch: Any) -> int:
+    """Samples in a batch: the first dimension of its first tensor, 1 without any."""
+    if isinstance(batch, torch.Tensor):
+        return batch.shape[0] if batch.dim() else 1
+    items = list(batch.values()) if isinstance(batch, dict) else batch
+    if isinstance(items, list | tuple):
+        for item in items:
+            if isinstance(item, torch.Tensor | dict | list | tuple):
+                return batch_size(item)
+    return 1

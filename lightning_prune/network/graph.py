@@ -1,0 +1,131 @@
+"""The graph: what one traced forward tells of a network's layers, units and multiply-adds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lightning_prune.network.groups import Group
+from lightning_prune.network.labels import Labels
+from lightning_prune.network.layers import Layer
+from lightning_prune.network.operators import rule
+from lightning_prune.network.trace import Trace, plain_operators
+from lightning_prune.network.units import Units
+
+# their width is one number for several tensors, and they run as one operator on some devices
+CLOSED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+DEPTH = 5  # of containers and attributes in which outputs are looked for
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """What one forward of a network did.
+
+    Arguments:
+        macs: Multiply-adds of one sample's forward of the whole network, products without
+            parameters included: half of what `torch.utils.flop_counter` counts. Solvers that
+            choose their steps have the number of evaluations of the traced example.
+        positions: By name of the layer, places per sample at which the forward multiplies each
+            entry of its weight, gradients taken inside of the forward included, so that
+            `positions * weight.numel()` are the multiply-adds of the layer. Other tensors than
+            `weight` are listed as `module.tensor`, tied ones under their first name.
+        calls: By the same names, uses in one forward.
+        pinned: By name of the layer, why its filters, or some of them, cannot be removed.
+        units: The units behind the groups.
+    """
+
+    macs: int
+    positions: Mapping[str, int]
+    calls: Mapping[str, int]
+    pinned: Mapping[str, str]
+    units: Units
+
+    def traced(self, layers: Sequence[Layer]) -> list[Layer]:
+        """The same layers with their positions and calls; both 0 where no call was seen."""
+        return [
+            layer.traced(self.positions.get(key, 0), self.calls.get(key, 0))
+            for layer in layers
+            for key in [_listed(layer.name, layer.tensor)]
+        ]
+
+    def groups(self, layers: Sequence[Layer]) -> list[Group]:
+        """Filters of `layers` that can be removed, with every slice that goes with them.
+
+        Layers that are left out of `layers` keep their outputs; the columns with which they read
+        a removed filter go.
+        """
+        return self.units.groups(layers)
+
+    def refused(self, layers: Sequence[Layer]) -> dict[str, str]:
+        """By name, why filters of `layers` are in no group; `pinned` for a choice of layers."""
+        return self.units.refused(layers)
+
+
+def build_graph(model: nn.Module, run: Callable[[], object], samples: int) -> Graph:
+    """Trace one forward.
+
+    Labels of all parameters' indices are carried through every operator; what meets at one index
+    is one unit. Operators that are not understood pin what they touch, so that a filter is
+    offered for removal only if every operator between its layer and its readers is.
+
+    Arguments:
+        model: The network.
+        run: Runs the forward once and returns its outputs; autograd inside of it is followed.
+            Modes, random streams and running statistics are the caller's business.
+        samples: In the batch that it runs on.
+
+    Raises:
+        ValueError: `samples` is not positive.
+    """
+    if samples < 1:
+        raise ValueError(f"A forward is traced on at least one sample, not on {samples}.")
+    labels = Labels(model)
+    for own in labels.held:
+        if isinstance(own.module, CLOSED):
+            for ids in own.dims:
+                labels.pin(ids, f"{type(own.module).__name__} {own.name} reads or makes them")
+    trace = Trace(labels, rule)
+    with plain_operators(model), trace:
+        result = run()
+    for tensor in _tensors(result, DEPTH):
+        known = trace.known(tensor)
+        for ids in (*known.dims, *(lost for lost, _ in known.latent)) if known else ():
+            labels.pin(ids, "they are the network's outputs")
+    held = labels.held
+    positions = {
+        place: max(1, round(work / held[place].value.numel() / samples))
+        for place, work in trace.work.items()
+    }
+    names = {place: _listed(held[place].name, held[place].tensor) for place in positions}
+    units = Units(labels, positions)
+    return Graph(
+        macs=round(trace.macs / samples),
+        positions={names[place]: count for place, count in positions.items()},
+        calls={names[place]: trace.calls[place] for place in positions},
+        pinned=units.pinned(),
+        units=units,
+    )
+
+
+def _listed(module: str, tensor: str) -> str:
+    return module if tensor == "weight" else f"{module}.{tensor}"
+
+
+def _tensors(value: object, depth: int) -> list[Tensor]:
+    """Every tensor in the containers and attributes of a forward's result."""
+    if isinstance(value, Tensor):
+        return [value]
+    if depth == 0 or isinstance(value, str | bytes | int | float | nn.Module | None):
+        return []
+    parts: list[object] = []
+    if isinstance(value, Mapping):
+        parts += value.values()
+    elif isinstance(value, Sequence | set | frozenset):
+        parts += value
+    elif dataclasses.is_dataclass(value):
+        parts += [getattr(value, entry.name, None) for entry in dataclasses.fields(value)]
+    parts += getattr(value, "__dict__", {}).values()
+    return [tensor for part in parts for tensor in _tensors(part, depth - 1)]
