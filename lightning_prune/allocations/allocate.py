@@ -1,0 +1,236 @@
+"""The one routine that finds the cut: floors first, then the longest prefix that fits."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_prune.allocations.base import Allocation, Candidate, OverBudgetError, Selection
+from lightning_prune.allocations.cut import Cut, empty_like_all, exact_cut, keep_units
+from lightning_prune.network.groups import Group
+from lightning_prune.structures.base import Measure, Structure
+
+Chosen = dict[Group, tuple[Structure, Tensor]]
+
+
+def allocate(
+    allocation: Allocation, candidates: Sequence[Candidate], budget: int, measure: Measure
+) -> Selection:
+    """The largest selection of the allocation's order whose cost is within `budget`.
+
+    Units of equal keys are taken in the order of groups and indices, unless the allocation is
+    atomic. Every group keeps its floor.
+
+    Arguments:
+        allocation: Gives every unit its key.
+        candidates: Several of one group are variants; the cheapest at the cut is taken.
+        budget: In the measure, for the tensors that the candidates' groups touch.
+        measure: What the budget counts.
+
+    Raises:
+        OverBudgetError: The floors alone, or an allocation without a cut, cost more.
+        ValueError: A score is NaN.
+    """
+    for candidate in candidates:
+        if candidate.group.size and math.isnan(candidate.values.amax()):
+            raise ValueError(
+                f"The scores of {candidate.group.name!r} are not numbers: its weights, or the "
+                "data that were watched, hold NaN; nothing was pruned."
+            )
+    alone = len({candidate.group for candidate in candidates}) == len(candidates)
+    additive = all(candidate.structure.additive for candidate in candidates)
+    if not (allocation.cuts and additive and alone and not allocation.atomic):
+        return _by_prefix(allocation, candidates, _keys(allocation, candidates), budget, measure)
+    if allocation.by_score and _plain_magnitudes(candidates):
+        signed = [candidate.values for candidate in candidates]
+        found = _by_price(allocation, candidates, signed, budget, measure, absolute=True)
+        # at a cut of 0, and where a floor binds, what is gone has to be told from what is small
+        if found is not None and (found.cut or 0) > 0:
+            return found
+    keys = _keys(allocation, candidates)
+    found = _by_price(allocation, candidates, keys, budget, measure)
+    assert found is not None
+    return found
+
+
+def _keys(allocation: Allocation, candidates: Sequence[Candidate]) -> list[Tensor]:
+    """The allocation's keys in one dtype, -inf for what is gone; +inf is left to the floors."""
+    keys = allocation.keys(candidates)
+    dtype = functools.reduce(torch.promote_types, (key.dtype for key in keys), torch.float32)
+    finite = [key.to(dtype).clamp_max(torch.finfo(dtype).max) for key in keys]
+    if any(key.numel() and math.isnan(key.amax()) for key in finite):
+        raise ValueError(f"{allocation!r} made keys that are not numbers; nothing was pruned.")
+    return [
+        key if candidate.gone is None else key.masked_fill(candidate.gone == 0, -torch.inf)
+        for key, candidate in zip(finite, candidates, strict=True)
+    ]
+
+
+def _plain_magnitudes(candidates: Sequence[Candidate]) -> bool:
+    dtypes = {candidate.values.dtype for candidate in candidates}
+    signed = all(candidate.signed for candidate in candidates)
+    return signed and dtypes in ({torch.float32}, {torch.float64})
+
+
+def _by_price(
+    allocation: Allocation,
+    candidates: Sequence[Candidate],
+    keys: list[Tensor],
+    budget: int,
+    measure: Measure,
+    absolute: bool = False,
+) -> Selection | None:
+    """Every unit has a price: one exact cut, repeated only where a floor binds.
+
+    With `absolute` the keys are absolute values, and None is returned where a floor binds.
+    """
+    prices = [c.structure.price(c.group, measure) for c in candidates]
+    floors = [_reachable_floor(allocation, c, k) for c, k in zip(candidates, keys, strict=True)]
+    least = sum(price * floor for price, floor in zip(prices, floors, strict=True))
+    if least > budget:
+        raise OverBudgetError(least, budget)
+    priced = [i for i, price in enumerate(prices) if price > 0]  # what costs nothing stays
+    kept, counts = empty_like_all(keys), [0] * len(keys)
+    for i in set(range(len(keys))) - set(priced):
+        counts[i], _ = keep_units(keys[i], 1, Cut(-math.inf, 0), kept[i])
+    raised: set[int] = set()
+    while True:
+        charged = [keys[i] for i in priced], [prices[i] for i in priced]
+        first = cut = exact_cut(*charged, budget, absolute) if priced else Cut(-math.inf, 0)
+        for i in priced:
+            counts[i], cut = keep_units(keys[i], prices[i], cut, kept[i], absolute)
+        short = [i for i in priced if counts[i] < floors[i]]
+        if not short:
+            break
+        if absolute:
+            return None
+        for i in short:
+            keys[i] = _raised(keys[i], floors[i])
+        raised |= set(short)
+    gains = {
+        c.group: (c.structure, allocation.gains(c, k))
+        for c, k in zip(candidates, kept, strict=True)
+    }
+    cost = sum(price * count for price, count in zip(prices, counts, strict=True))
+    floored = tuple(candidates[i].group.name for i in sorted(raised))
+    return Selection(_settled(gains), cost, first.threshold, floored, _rescales(allocation))
+
+
+def _by_prefix(
+    allocation: Allocation,
+    candidates: Sequence[Candidate],
+    keys: list[Tensor],
+    budget: int,
+    measure: Measure,
+) -> Selection:
+    """Costs that are no sum: the longest prefix of the order, found by bisection.
+
+    The cost never falls when a unit is added, so the prefixes that fit are the short ones.
+    """
+    floors = [_reachable_floor(allocation, c, k) for c, k in zip(candidates, keys, strict=True)]
+    lifted = [_raised(key, floor) for key, floor in zip(keys, floors, strict=True)]
+    joined = torch.cat(lifted)
+    ranks = torch.empty(len(joined), dtype=torch.int64, device=joined.device)
+    order = joined.argsort(descending=True, stable=True)
+    ranks[order] = torch.arange(len(joined), device=joined.device)
+    pieces = ranks.split([len(key) for key in keys])
+    ordered = joined[order]
+
+    def chosen(length: int) -> tuple[Chosen, int]:
+        kept = [(piece < length).float() for piece in pieces]
+        return _cheapest(allocation, candidates, kept, measure)
+
+    eligible = int((ordered > -torch.inf).sum())
+    stops = torch.arange(sum(floors), eligible + 1)
+    if allocation.atomic:
+        inner = stops[(stops > 0) & (stops < eligible)]
+        split = ordered[inner - 1] == ordered[inner]
+        stops = stops[~torch.isin(stops, inner[split])]
+    if not allocation.cuts:
+        stops = stops[-1:]
+    low, high = 0, len(stops) - 1
+    if (least := chosen(int(stops[0]))[1]) > budget:
+        raise OverBudgetError(least, budget)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if chosen(int(stops[middle]))[1] <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    length = int(stops[low])
+    gains, cost = chosen(length)
+    cut = float(ordered[length]) if length < eligible else None
+    bound = tuple(
+        candidate.group.name
+        for candidate, key, piece in zip(candidates, keys, pieces, strict=True)
+        if cut is not None and int(((piece < length) & (key < cut)).sum())
+    )
+    return Selection(_settled(gains), cost, cut, bound, _rescales(allocation))
+
+
+def _cheapest(
+    allocation: Allocation,
+    candidates: Sequence[Candidate],
+    kept: list[Tensor],
+    measure: Measure,
+) -> tuple[Chosen, int]:
+    """One candidate a group, and what the whole selection costs."""
+    offers: dict[Group, list[tuple[Structure, Tensor]]] = defaultdict(list)
+    for candidate, flags in zip(candidates, kept, strict=True):
+        offers[candidate.group].append((candidate.structure, allocation.gains(candidate, flags)))
+    gains = {
+        group: min(several, key=lambda offer: offer[0].cost({group: offer[1]}, measure))
+        if len(several) > 1
+        else several[0]
+        for group, several in offers.items()
+    }
+    return gains, selection_cost(gains, measure)
+
+
+def selection_cost(gains: Chosen, measure: Measure) -> int:
+    """What is left of all tensors that the groups touch, each structure counting its own."""
+    return sum(s.cost(part, measure) for s, part in _by_structure(gains).items())
+
+
+def _by_structure(gains: Chosen) -> dict[Structure, dict[Group, Tensor]]:
+    parts: dict[Structure, dict[Group, Tensor]] = defaultdict(dict)
+    for group, (structure, gain) in gains.items():
+        parts[structure][group] = gain
+    return parts
+
+
+def _settled(gains: Chosen) -> Chosen:
+    """With what each structure lets go along."""
+    settled: Chosen = {}
+    for structure, part in _by_structure(gains).items():
+        settled |= {group: (structure, gain) for group, gain in structure.settle(part).items()}
+    return settled
+
+
+def _rescales(allocation: Allocation) -> bool:
+    return type(allocation).gains is not Allocation.gains
+
+
+def _reachable_floor(allocation: Allocation, candidate: Candidate, key: Tensor) -> int:
+    """The floor of a candidate, at most what is not gone; an allocation without a cut has none."""
+    if not allocation.cuts:
+        return 0
+    floor = allocation.least_units(candidate.group)
+    if candidate.gone is None:
+        return floor
+    return min(floor, int((key > -torch.inf).count_nonzero()))
+
+
+def _raised(key: Tensor, units: int) -> Tensor:
+    """The same keys, the best `units` of them first in every order; earlier units win ties."""
+    if units == 0:
+        return key
+    raised = key.clone()
+    best = key.argmax() if units == 1 else key.argsort(descending=True, stable=True)[:units]
+    raised[best] = torch.inf
+    return raised

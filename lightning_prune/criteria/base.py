@@ -1,0 +1,88 @@
+"""Criteria: how much each unit matters; a larger score stays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_prune.network.layers import Layer
+from lightning_prune.structures.base import Structure
+
+Reduction = Literal["sum", "max"]
+
+
+class Criterion(ABC):
+    """How much each unit matters.
+
+    Attributes:
+        mode: The mode the network is in while it is watched.
+        regrows: Units that are gone compete again at the next event.
+        needs: The structure the criterion is defined for.
+    """
+
+    mode: ClassVar[Literal["eval", "train"]] = "eval"
+    regrows: ClassVar[bool] = False
+    needs: ClassVar[type[Structure]] = Structure  # type: ignore[type-abstract]
+
+    def __repr__(self) -> str:
+        # no address: a checkpoint recognises its method by it; dataclasses make their own
+        return f"{type(self).__name__}()"
+
+    @abstractmethod
+    def score(self, layer: Layer, structure: Structure) -> Tensor:
+        """(n_units,) of the layer; larger stays, NaN is refused."""
+
+    def signed_score(self, layer: Layer, structure: Structure) -> Tensor | None:
+        """Numbers whose absolute values are the scores, where they cost nothing; else None."""
+        return None
+
+
+class DataCriterion(Criterion):
+    """A criterion that watches the network on batches: reset, observe, (reduce), score.
+
+    What it saw lies in `seen`, one tensor a layer, and nowhere else. `reduction` says how the
+    observations of several batches and of several processes combine, so that a sharded run sees
+    what a single process would have seen.
+    """
+
+    reduction: ClassVar[Reduction] = "sum"
+    seen: dict[str, Tensor]
+
+    def reset(self) -> None:
+        """Forget every observation."""
+        # also in a frozen dataclass
+        object.__setattr__(self, "seen", {})
+
+    @abstractmethod
+    def observe(self, layer: Layer, value: Tensor) -> None:
+        """Take in one observation of the layer; see the two kinds below for what it is."""
+
+    def record(self, layer: Layer, value: Tensor) -> None:
+        """Combine an observation with the earlier ones, by the declared reduction."""
+        before = self.seen.get(layer.name)
+        if before is None:
+            self.seen[layer.name] = value
+        elif self.reduction == "sum":
+            self.seen[layer.name] = before + value
+        else:
+            self.seen[layer.name] = torch.maximum(before, value)
+
+
+class ActivationCriterion(DataCriterion):
+    """Observes what a layer is called with, at every call: (batch, ..., inputs) or images."""
+
+
+class GradientCriterion(DataCriterion):
+    """Observes the gradient of the loss with respect to a layer's dense weight, once a batch.
+
+    The gradient is taken before any masking and has the weight's shape.
+    """
+
+    mode: ClassVar[Literal["eval", "train"]] = "train"
+
+    def observe(self, layer: Layer, value: Tensor) -> None:
+        """Combine the gradients of the batches, by the declared reduction."""
+        self.record(layer, value)

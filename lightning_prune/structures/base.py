@@ -1,0 +1,108 @@
+"""Structures: how layers split into units, what units cost and how they are written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_prune.network.groups import Group
+from lightning_prune.network.layers import Layer
+
+if TYPE_CHECKING:
+    from lightning_prune.network.graph import Graph
+
+Measure = Literal["params", "macs"]
+
+
+class Structure(ABC):
+    """What stays or goes as a whole.
+
+    A structure is a value: it holds arguments, never a model.
+
+    Attributes:
+        lasting: A unit keeps its identity from event to event, so what is gone stays gone.
+        nested: Units of a group can only leave from the last to the first.
+        changes_parameters: `write` replaces parameters, so optimizers have to be refilled.
+    """
+
+    lasting: ClassVar[bool] = True
+    nested: ClassVar[bool] = False
+    changes_parameters: ClassVar[bool] = False
+
+    @property
+    def additive(self) -> bool:
+        """The cost of a selection is a sum of prices, one price for all units of a group."""
+        return False
+
+    @abstractmethod
+    def groups(self, layers: list[Layer], graph: Callable[[], Graph]) -> list[Group]:
+        """The groups that `layers` form; `graph()` traces one forward, and only if called."""
+
+    def variants(self, group: Group) -> list[Structure]:
+        """Structures to choose from for this group; additive structures may offer several."""
+        return [self]
+
+    @abstractmethod
+    def units(self, layer: Layer, tensor: Tensor) -> Tensor:
+        """(n_units, unit_size): the coordinates of a weight-shaped tensor, linear in it."""
+
+    def combine(self, group: Group, scores: Mapping[str, Tensor]) -> Tensor:
+        """(group.size,): one score per unit of the group from those of its layers, by name."""
+        (layer,) = group.layers
+        return scores[layer.name]
+
+    @abstractmethod
+    def cost(self, gains: Mapping[Group, Tensor], measure: Measure) -> int:
+        """What is left of all tensors that the groups touch, in parameters or multiply-adds."""
+
+    def price(self, group: Group, measure: Measure) -> int:
+        """What one unit of the group costs; additive structures only."""
+        raise NotImplementedError(f"{type(self).__name__} has no price per unit.")
+
+    def settle(self, gains: Mapping[Group, Tensor]) -> dict[Group, Tensor]:
+        """The gains that are written when these are chosen; `cost` counts them settled.
+
+        What a selection leaves without use goes with it. A structure may add groups that
+        follow others and that `groups` does not list; they have no `layers`. Default: the same.
+        """
+        return dict(gains)
+
+    @abstractmethod
+    def write(self, group: Group, gain: Tensor) -> None:
+        """Change the layers once; afterwards their units are gain * units before."""
+
+    def hold(self, group: Group, gain: Tensor) -> None:  # noqa: B027
+        """Repeat what an optimizer step undid, by gain != 0. Default: nothing to repeat."""
+
+    def restore(self, group: Group) -> None:  # noqa: B027
+        """Give every layer one plain weight again. Default: it never had another."""
+
+
+class Mask(Structure):
+    """Units that are set to zero and kept there; the model stays a plain module."""
+
+    @abstractmethod
+    def factors(self, group: Group, gain: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pairs of a live tensor and a multiplier that broadcasts to it."""
+
+    @torch.no_grad()
+    def write(self, group: Group, gain: Tensor) -> None:
+        """Multiply every tensor of the group by the gains of its units."""
+        for tensor, factor in self.factors(group, gain):
+            tensor.mul_(factor.to(tensor.dtype))
+
+    def hold(self, group: Group, gain: Tensor) -> None:
+        """Multiply again, by 0 or 1: a rescaled unit is not rescaled twice."""
+        self.write(group, (gain != 0).to(gain.dtype))
+
+
+def full_cost(structure: Structure, groups: Sequence[Group], measure: Measure) -> int:
+    """What all units of the groups cost together."""
+    if structure.additive and type(structure).price is not Structure.price:
+        return sum(group.size * structure.price(group, measure) for group in groups)
+    ones = {g: torch.ones(g.size, device=g.layers[0].weight.device) for g in groups}
+    return structure.cost(ones, measure)
