@@ -1,0 +1,108 @@
+"""The account: what an event left of a network, counted from the weights and the selection."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from lightning_prune.allocations import Selection
+from lightning_prune.methods import Method, method_name
+from lightning_prune.network.counting import count_nonzero
+from lightning_prune.network.groups import Group
+from lightning_prune.network.layers import Layer
+from lightning_prune.network.network import Network
+from lightning_prune.report import LayerReport, PruneReport
+from lightning_prune.structures import Measure, Structure, full_cost
+
+
+def report(
+    network: Network,
+    method: Method,
+    keep: float,
+    measure: Measure,
+    selection: Selection,
+    started: float,
+) -> PruneReport:
+    """The report of a selection that was written; `started` is a `time.perf_counter`."""
+    groups = [group for group in selection.gains if group.layers]
+    dense = network.dense(measure)
+    left = dense - full_cost(method.structure, groups, measure) + selection.cost
+    seconds = time.perf_counter() - started
+    graph = network.traced()
+    nonzeros = network.nonzeros()
+    notes: list[str] = []
+    if selection.floors:
+        notes.append(
+            "floors against layer collapse kept units that the cut would have removed in "
+            + ", ".join(selection.floors)
+        )
+    if graph is None:
+        notes.append(f"multiply-adds are not known: {network.untraceable}")
+    elif any(part.units is not None for group in groups for part in group.slices):
+        pruned = {layer.name for group in groups for layer in group.layers}
+        for name, why in graph.refused(network.layers).items():
+            notes.append(f"{name} keeps {'some of ' if name in pruned else ''}its units: {why}")
+    return PruneReport(
+        method=method_name(method),
+        measure=measure,
+        keep_target=keep,
+        keep=left / dense,
+        dense=dense,
+        left=left,
+        budget=math.floor(keep * dense + 1e-6),
+        params=network.params,
+        nonzero=sum(nonzeros.values()),
+        macs=graph.macs if graph else None,
+        macs_effective=network.effective_macs(nonzeros),
+        cut=selection.cut if selection.cut is None or math.isfinite(selection.cut) else None,
+        seconds=seconds,
+        layers=layer_reports(network, method.structure, selection.gains, nonzeros),
+        notes=tuple(notes),
+    )
+
+
+def layer_reports(
+    network: Network,
+    structure: Structure,
+    gains: Mapping[Group, tuple[Structure, Tensor]],
+    nonzeros: Mapping[nn.Parameter, int],
+) -> tuple[LayerReport, ...]:
+    """One row for every prunable layer."""
+    graph = network.traced()
+    rows = []
+    for layer in network.layers:
+        weight = layer.weight
+        nonzero = nonzeros.get(layer.parameter)
+        if nonzero is None:  # a structure computes the weight from other parameters
+            nonzero = count_nonzero(weight)
+        units = len(structure.units(layer, weight))
+        positions = layer.positions if graph else None
+        rows.append(
+            LayerReport(
+                name=layer.name,
+                units=units,
+                kept=units - sum(_lost(layer, group, gain) for group, (_, gain) in gains.items()),
+                params=weight.numel(),
+                nonzero=nonzero,
+                macs=None if positions is None else positions * weight.numel(),
+                macs_effective=None if positions is None else positions * nonzero,
+            )
+        )
+    return tuple(rows)
+
+
+def _lost(layer: Layer, group: Group, gain: Tensor) -> int:
+    """Units of the layer that the group gave up."""
+    if all(layer.name != member.name for member in group.layers):
+        return 0
+    for part in group.slices:
+        if part.name == layer.name and part.tensor == layer.tensor:
+            if part.units is None or part.dim is None:
+                return group.size - int(gain.count_nonzero())
+            if part.dim == layer.out_dim:
+                owned = part.units[part.units >= 0].to(gain.device)
+                return int((gain[owned] == 0).sum())
+    return group.size - int(gain.count_nonzero())

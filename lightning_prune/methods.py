@@ -1,0 +1,82 @@
+"""Methods: what matters, what stays or goes as a whole, and how much each layer keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lightning_prune.allocations import Allocation, Threshold, Uniform
+from lightning_prune.criteria import Criterion, Magnitude, Random
+from lightning_prune.structures import Filters, Structure, Weights
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: criterion, structure, allocation.
+
+    Raises:
+        ValueError: The criterion is not defined for the structure.
+        TypeError: A part is of another family.
+    """
+
+    criterion: Criterion
+    structure: Structure
+    allocation: Allocation
+
+    def __post_init__(self) -> None:
+        for part, family in (
+            (self.criterion, Criterion),
+            (self.structure, Structure),
+            (self.allocation, Allocation),
+        ):
+            if not isinstance(part, family):
+                raise TypeError(
+                    f"Method takes a criterion, a structure and an allocation in this order; "
+                    f"{part!r} is no {family.__name__}."
+                )
+        if not isinstance(self.structure, self.criterion.needs):
+            raise ValueError(
+                f"{type(self.criterion).__name__} is defined for {self.criterion.needs.__name__} "
+                f"structures, not for {type(self.structure).__name__}."
+            )
+
+
+_TABLE: dict[str, Callable[[], Method | None]] = {
+    "none": lambda: None,
+    "magnitude": lambda: Method(Magnitude(), Weights(), Threshold()),
+    "magnitude_layerwise": lambda: Method(Magnitude(), Weights(), Uniform()),
+    "filter_norm": lambda: Method(Magnitude(), Filters(), Uniform()),
+    "filter_norm_global": lambda: Method(Magnitude(), Filters(), Threshold(scale="layer_max")),
+    "random": lambda: Method(Random(), Weights(), Threshold()),
+    "random_filters": lambda: Method(Random(), Filters(), Threshold()),
+}
+
+
+def methods() -> dict[str, Method | None]:
+    """The table of methods by name; `none` is the dense control, which prunes nothing."""
+    return {name: make() for name, make in _TABLE.items()}
+
+
+def find_method(method: str | Method | None) -> Method | None:
+    """A method by its name; a `Method` is handed through.
+
+    Raises:
+        ValueError: There is no method of that name.
+    """
+    if not isinstance(method, str):
+        return method
+    if method not in _TABLE:
+        raise ValueError(
+            f"There is no method {method!r}; there are {', '.join(_TABLE)}, and Method(...) "
+            "composes others."
+        )
+    return _TABLE[method]()
+
+
+def method_name(method: str | Method | None) -> str:
+    """The name of a row of the table, or the parts of a method that is none."""
+    found = find_method(method)
+    for name, row in methods().items():
+        if row == found:
+            return name
+    return repr(found)
