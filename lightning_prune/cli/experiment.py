@@ -1,0 +1,157 @@
+"""Experiment: the objects that a config describes, made anew for every stage of a run."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lightning_prune import __version__
+from lightning_prune.methods import Method
+from lightning_prune.schedules import Schedule, Steps
+from lightning_prune.training import Pruning, Rewind
+
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A training of the run: that of the pruned network, or that of its dense control.
+
+    Arguments:
+        name: What it is called while it works.
+        folder: Where it leaves its files.
+        method: None for the control.
+    """
+
+    name: str
+    folder: Path
+    method: Method | None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Its checkpoints' folder."""
+        return self.folder / "checkpoints"
+
+    @property
+    def dense(self) -> Path:
+        """The checkpoint just before the first event, which the control goes on from."""
+        return self.checkpoints / "dense.ckpt"
+
+    @property
+    def final(self) -> Path:
+        """The checkpoint after the last epoch; that it is there says that the stage is over."""
+        return self.checkpoints / "final.ckpt"
+
+    def cycle(self, events: int) -> Path:
+        """The weights at the end of the cycle that the n-th event began; of 0, the dense ones."""
+        return self.checkpoints / "cycles" / f"event_{events:02d}.pt"
+
+
+class Experiment:
+    """What a config describes.
+
+    Arguments:
+        cfg: The composed config.
+        folder: Of the run.
+    """
+
+    def __init__(self, cfg: DictConfig, folder: Path) -> None:
+        self.cfg = cfg
+        self.folder = folder
+        self.schedule: Schedule = instantiate(cfg.schedule)
+        self.rewind: Rewind | None = instantiate(cfg.rewind) or None
+        self.epochs: int | None = cfg.trainer.get("max_epochs")
+        if cfg.debug:
+            self._shorten()
+        # a table without entries is how yaml says that there is no method
+        self.pruned = Stage("pruned", folder, instantiate(cfg.method) or None)
+        self.control = Stage("control", folder / "control", None)
+
+    def _shorten(self) -> None:
+        """The first and the last event only, one epoch apart, whatever the schedule says."""
+        keeps = list(self.schedule.targets().values())
+        keeps = [keeps[0], keeps[-1]] if len(keeps) > 1 else keeps
+        self.schedule = Steps(dict(enumerate(keeps, 1)))
+        self.epochs = len(keeps) + 1
+        if self.rewind:
+            self.rewind = Rewind(
+                0, self.rewind.weights, self.rewind.optimizer, self.rewind.schedulers
+            )
+
+    def task(self) -> pl.LightningModule:
+        """A fresh LightningModule; the same seed, the same weights."""
+        pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
+        return instantiate(self.cfg.task)
+
+    def data(self) -> pl.LightningDataModule:
+        """A fresh data module."""
+        return instantiate(self.cfg.data)
+
+    def pruning(self, stage: Stage) -> Pruning:
+        """The callback of a stage; the control has the same events, which only rewind."""
+        return Pruning(
+            stage.method,
+            self.schedule,
+            measure=self.cfg.measure,
+            layers=instantiate(self.cfg.layers),
+            batches=self.cfg.batches,
+            rewind=self.rewind,
+            folder=stage.folder,
+            verbose=stage.method is not None,
+        )
+
+    def trainer(self, stage: Stage, callbacks: list[pl.Callback]) -> pl.Trainer:
+        """The Trainer of a stage, which logs into the stage's folder."""
+        loggers = [
+            instantiate(node, save_dir=str(stage.folder))
+            for node in (self.cfg.logger or {}).values()
+            if node
+        ]
+        settings: dict[str, Any] = {
+            **QUIET,
+            "default_root_dir": str(stage.folder),
+            "max_epochs": self.epochs,
+        }
+        given = self.cfg.trainer
+        settings = {k: v for k, v in settings.items() if k not in given or k == "max_epochs"}
+        return instantiate(given, callbacks=callbacks, logger=loggers or False, **settings)
+
+    def evaluator(self) -> pl.Trainer:
+        """A Trainer that only tests: on one device, without loggers or callbacks."""
+        cfg = copy.deepcopy(self.cfg.trainer)
+        with open_dict(cfg):
+            cfg.update(QUIET, devices=1, logger=False, enable_checkpointing=False)
+            cfg.pop("strategy", None)
+            cfg.pop("max_epochs", None)
+        return instantiate(cfg)
+
+    def settings(self) -> dict[str, Any]:
+        """The resolved config; the data folder stays a reference, since it is the machine's."""
+        plain = OmegaConf.to_container(self.cfg, resolve=True)
+        assert isinstance(plain, dict)
+        raw = OmegaConf.to_container(self.cfg, resolve=False)
+        assert isinstance(raw, dict)
+        if "root" in plain["data"]:
+            plain["data"]["root"] = raw["data"]["root"]
+        return {str(key): value for key, value in plain.items()}
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and the kind of machine; no path and no name of it."""
+        accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return {
+            "lightning_prune": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "pytorch_lightning": pl.__version__,
+            "system": f"{platform.system()} {platform.machine()}",
+            "threads": torch.get_num_threads(),
+            "accelerator": accelerator,
+        }

@@ -1,0 +1,101 @@
+"""A run: train, train the control, test, measure, report. Torch is imported from here on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_prune.cli.experiment import Experiment
+from lightning_prune.cli.scores import Scores
+from lightning_prune.cli.stages import control_start, first_process, has_control, prepare, train
+from lightning_prune.cli.summary import draw, finish, show
+from lightning_prune.methods import method_name
+from lightning_prune.training.folder import RunFolder
+
+# Lightning's advice that a small run does not follow on purpose, and what it says about itself
+ADVICE = (
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+def run(cfg: DictConfig, folder: Path) -> float | None:
+    """One whole run.
+
+    Arguments:
+        cfg: The composed and checked config.
+        folder: Where everything goes.
+
+    Returns:
+        The main metric of the pruned network on the test set; None on other processes than the
+        first.
+    """
+    with quiet(), threads(cfg.threads):
+        experiment = Experiment(cfg, folder)
+        start = prepare(experiment)
+        results = RunFolder(folder)
+        if first_process():
+            begin(results, experiment)
+        train(experiment, experiment.pruned, start)
+        control = has_control(experiment)
+        if control:
+            train(experiment, experiment.control, control_start(experiment, start))
+        if torch.distributed.is_initialized():  # one process tests, on its own
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+        if not first_process():
+            return None
+        report = finish(results, experiment, Scores(experiment), control)
+        draw(report, folder)
+        show(report, folder)
+    metric = report["extra"].get("main_metric")
+    return report["final"]["metrics"].get(metric)
+
+
+def begin(results: RunFolder, experiment: Experiment) -> None:
+    """Write down what is run, before it runs."""
+    settings = experiment.settings()
+    (results.path / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+    results.update_report(
+        method=method_name(experiment.pruned.method),
+        seed=experiment.cfg.seed,
+        measure=experiment.cfg.measure,
+        environment=experiment.environment(),
+        config=settings,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's lines about devices and its advice for long trainings."""
+    names = ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        for advice in ADVICE:
+            warnings.filterwarnings("ignore", advice)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """As many threads of torch as asked for, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,58 @@
+"""Scores: what a checkpoint is worth on the test set, and what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from lightning_prune.cli.experiment import Experiment
+from lightning_prune.evaluation.size import measure_sizes
+from lightning_prune.network.batches import example_batch, network_input
+
+
+class Scores:
+    """Tests and measures checkpoints of a run.
+
+    Arguments:
+        experiment: The run; it gives the network, the test set and a Trainer that only tests.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self.data = experiment.data()
+        self.trainer = experiment.evaluator()
+
+    def load(self, checkpoint: Path) -> pl.LightningModule:
+        """The network of a checkpoint; nothing in the file is executed."""
+        task = self.experiment.task()
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        task.load_state_dict(state["state_dict"])
+        return task
+
+    def test(self, task: pl.LightningModule) -> dict[str, float]:
+        """The metrics of the test set; empty where there is none."""
+        if not self._has_test():
+            return {}
+        found = self.trainer.test(task, datamodule=self.data, verbose=False)
+        return {name: float(value) for part in found for name, value in part.items()}
+
+    def compare(self, checkpoints: dict[str, Path]) -> dict[str, dict[str, Any]]:
+        """Size, latency and test metrics of several checkpoints; latencies are interleaved."""
+        tasks = {name: self.load(path) for name, path in checkpoints.items()}
+        metrics = {name: self.test(task) for name, task in tasks.items()}
+        sizes = measure_sizes(list(tasks.values()), self._example())
+        return {
+            name: {**size, "metrics": metrics[name]}
+            for name, size in zip(tasks, sizes, strict=True)
+        }
+
+    def _has_test(self) -> bool:
+        return type(self.data).test_dataloader is not pl.LightningDataModule.test_dataloader
+
+    def _example(self) -> Any:
+        self.data.prepare_data()
+        self.data.setup("fit")
+        return network_input(example_batch(self.data.train_dataloader()))

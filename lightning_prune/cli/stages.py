@@ -1,0 +1,136 @@
+"""Stages: train the pruned network and its dense control, from wherever a run stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+from lightning_prune.cli.checkpoints import StageCheckpoints, check_fits
+from lightning_prune.cli.checks import short, source
+from lightning_prune.cli.experiment import Experiment, Stage
+from lightning_prune.cli.progress import EpochBar
+from lightning_prune.training.checkpoints import latest_checkpoint
+
+# of a run: what is set aside when the same command starts again
+RESULTS = ("checkpoints", "control", "plots", "logs", "config.yaml")
+FILES = ("events.csv", "layers.csv", "report.json")
+
+
+def prepare(experiment: Experiment) -> Path | None:
+    """Make the run folder ready, and say what to go on from.
+
+    A run from the start sets aside what an earlier one left in the folder. A run that goes on
+    from another folder takes over that folder's checkpoints first.
+
+    Returns:
+        The checkpoint of the pruned network to go on from; None: from the start.
+    """
+    folder = experiment.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    place = source(experiment.cfg.ckpt_path, folder)
+    own = experiment.pruned.checkpoints
+    if first_process():
+        _arrange(experiment, place)
+    if place is None or place.is_file():
+        return place
+    latest = latest_checkpoint(own if own.is_dir() else place)
+    if latest is None:
+        raise ValueError(f"No checkpoint in {place} is whole; start again without ckpt_path.")
+    return latest
+
+
+def first_process() -> bool:
+    """Whether this is rank 0; known before a Trainer is, from what launches the others."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
+def _arrange(experiment: Experiment, place: Path | None) -> None:
+    """Set aside what is not gone on from, and take over what is."""
+    folder, own = experiment.folder, experiment.pruned.checkpoints
+    if place is None:
+        _set_aside(folder)
+        return
+    theirs = place.resolve() if place.is_dir() else place.resolve().parent
+    if theirs == own.resolve():
+        return
+    _set_aside(folder)
+    if theirs.name == "checkpoints":
+        shutil.copytree(theirs, own)
+        if (theirs.parent / "control").is_dir():
+            shutil.copytree(theirs.parent / "control", folder / "control")
+
+
+def train(experiment: Experiment, stage: Stage, start: Path | None) -> None:
+    """Train a stage to its end, unless it is there already.
+
+    Arguments:
+        experiment: The run.
+        stage: Which training.
+        start: The checkpoint to go on from, or None.
+    """
+    if start is not None and start == stage.final:
+        print(f"The {stage.name} network is finished already.")
+        return
+    task = experiment.task()
+    if start is not None:
+        check_fits(start, task)
+    callbacks = [
+        EpochBar(stage.name),
+        experiment.pruning(stage),
+        StageCheckpoints(stage, experiment.schedule),
+    ]
+    trainer = experiment.trainer(stage, callbacks)
+    try:
+        trainer.fit(task, datamodule=experiment.data(), ckpt_path=start)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        print("Stopped; the same command with ckpt_path=last goes on.", file=sys.stderr)
+        raise
+    trainer.save_checkpoint(stage.final)
+
+
+def control_start(experiment: Experiment, pruned_start: Path | None) -> Path | None:
+    """The checkpoint that the control goes on from: its own newest, else the dense prefix.
+
+    Returns:
+        None: there is no dense prefix, because the first event is before the first epoch.
+    """
+    stage = experiment.control
+    if pruned_start is not None and stage.checkpoints.is_dir():
+        latest = latest_checkpoint(stage.checkpoints)
+        if latest is not None:
+            return latest
+    return experiment.pruned.dense if experiment.pruned.dense.is_file() else None
+
+
+def has_control(experiment: Experiment) -> bool:
+    """Whether a control is asked for, and comparable: with the dense prefix, or from scratch."""
+    if not experiment.cfg.control or experiment.pruned.method is None:
+        return False
+    if experiment.pruned.dense.is_file() or experiment.schedule.due(-1, 0) is not None:
+        return True
+    if experiment.control.final.is_file():
+        return True
+    warnings.warn(
+        "There is no dense control: the checkpoint from which this run went on lies behind the "
+        "first event, and no dense.ckpt beside it; give the run's folder as ckpt_path.",
+        stacklevel=2,
+    )
+    return False
+
+
+def _set_aside(folder: Path) -> None:
+    """Move what an earlier run left into `earlier/1`, `earlier/2`, ...: nothing is lost."""
+    found = [folder / name for name in (*RESULTS, *FILES) if (folder / name).exists()]
+    if not found:
+        return
+    number = 1
+    while (folder / "earlier" / str(number)).exists():
+        number += 1
+    target = folder / "earlier" / str(number)
+    target.mkdir(parents=True)
+    for path in found:
+        os.replace(path, target / path.name)
+    print(f"An earlier run of the same command is kept in {short(target)}.")
