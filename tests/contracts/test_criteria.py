@@ -1,0 +1,143 @@
+"""Every criterion of conf/criterion keeps the contract, and whatever breaks it is told so."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from lightning_prune.configs import CONF
+from lightning_prune.criteria import (
+    ActivationCriterion,
+    Criterion,
+    GradientCriterion,
+    Magnitude,
+    Random,
+)
+from lightning_prune.structures import Filters, Weights
+from lightning_prune.testing import check_criterion
+
+OPTIONS = sorted(path.stem for path in (CONF / "criterion").glob("*.yaml"))
+KNOW_THE_PLACE = {"random"}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_contract(option):
+    criterion = instantiate(OmegaConf.load(CONF / "criterion" / f"{option}.yaml"))
+    check_criterion(criterion, equivariant=option not in KNOW_THE_PLACE)
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 3.0, float("inf")])
+def test_contract_for_other_norms(p):
+    check_criterion(Magnitude(p))
+
+
+@dataclass(frozen=True)
+class InputNorm(ActivationCriterion):
+    """Mean of the absolute inputs, times the weight."""
+
+    def observe(self, layer, value):
+        axes = [axis for axis in range(value.dim()) if axis != (1 if value.dim() == 4 else -1)]
+        self.record(layer, value.abs().mean(axes if value.dim() == 4 else 0))
+
+    def score(self, layer, structure):
+        seen = self.seen[layer.name]
+        shape = [1, -1] + [1] * (layer.weight.dim() - 2)
+        return structure.units(layer, layer.weight.abs() * seen.view(shape)).norm(dim=1)
+
+
+@dataclass(frozen=True)
+class Saliency(GradientCriterion):
+    """|weight * gradient|."""
+
+    def score(self, layer, structure):
+        units = structure.units(layer, layer.weight)
+        return (units * structure.units(layer, self.seen[layer.name])).abs().sum(1)
+
+
+@pytest.mark.parametrize("criterion", [InputNorm(), Saliency()], ids=repr)
+@pytest.mark.parametrize("structure", [Weights(), Filters()], ids=repr)
+def test_contract_of_criteria_that_watch(criterion, structure):
+    check_criterion(criterion, structure)
+
+
+GENERATOR = torch.Generator()
+WRONGS = {
+    "nothing": lambda layer, score: score,
+    "short": lambda layer, score: score[1:],
+    "infinite": lambda layer, score: score / (score > score.median()),
+    "drifting": lambda layer, score: score + torch.randn(1, generator=GENERATOR),
+    "drawing": lambda layer, score: score + 0 * torch.rand(1),
+    "writing": lambda layer, score: layer.parameter.data.zero_().sum() + score,
+    "freezing": lambda layer, score: score * (layer.module.eval() is not None),
+    "placed": lambda layer, score: score + torch.arange(len(score)),
+}
+
+
+@dataclass(frozen=True)
+class Broken(Magnitude):
+    """A criterion that is wrong in one way."""
+
+    what: str = "nothing"
+
+    def score(self, layer, structure):
+        return WRONGS[self.what](layer, super().score(layer, structure))
+
+    def signed_score(self, layer, structure):
+        return None
+
+
+class Signed(Magnitude):
+    def signed_score(self, layer, structure):
+        return self.score(layer, structure) + 1
+
+
+class Addressed(Magnitude):
+    __repr__ = object.__repr__
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        (Broken(what="short"), "scored the 108 units"),
+        (Broken(what="infinite"), "not finite"),
+        (Broken(what="drifting"), "not repeatable"),
+        (Broken(what="drawing"), "random stream"),
+        (Broken(what="writing"), "changed '0.weight'"),
+        (Broken(what="freezing"), "changed modes"),
+        (Broken(what="placed"), "by their place"),
+        (Signed(), "more than the sign"),
+        (Addressed(), "holds an address"),
+    ],
+    ids=lambda value: getattr(value, "what", type(value).__name__),
+)
+def test_what_breaks_the_contract_is_named(criterion, message):
+    with pytest.raises(AssertionError, match=message):
+        check_criterion(criterion)
+
+
+def test_nothing_is_broken_in_the_criterion_that_the_broken_ones_start_from():
+    check_criterion(Broken())
+
+
+def test_random_scores_know_the_place_of_a_unit():
+    with pytest.raises(AssertionError, match="by their place"):
+        check_criterion(Random())
+
+
+def test_a_plain_class_is_recognised_in_another_process():
+    class Plain(Criterion):
+        def score(self, layer, structure):
+            return structure.units(layer, layer.weight).amax(1)
+
+    assert repr(Plain()) == "Plain()"
+    check_criterion(Plain())
+
+
+def test_without_a_structure_it_fits_it_asks_for_one():
+    class Elsewhere(Magnitude):
+        needs = type("Ranks", (), {})
+
+    with pytest.raises(ValueError, match="needs a Ranks: give structure="):
+        check_criterion(Elsewhere())
