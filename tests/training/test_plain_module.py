@@ -46,6 +46,7 @@ def test_copies_pickles_and_exports_made_in_mid_training_are_the_pruned_network(
     x = torch.randn(5, 8)
 
     def look(_, module):
+        torch._dynamo.reset()  # torch 2.6 exports one kind of module eight times and no more
         exported = torch.export.export(copy.deepcopy(module.net).eval(), (x,)).module()
         whole = copy.deepcopy(module)
         sent = pickle.loads(pickle.dumps(module))
