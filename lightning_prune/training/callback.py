@@ -46,7 +46,8 @@ class Pruning(pl.Callback):
     its loader can continue where it was (any at epoch ends without workers,
     `lightning_prune.data.ResumableLoader` anywhere). With several processes random streams are
     set back on rank 0 only. Lightning does not save the running means that it logs for an
-    interrupted epoch.
+    interrupted epoch, and leaves out a validation that was due right after the batch that a
+    checkpoint was written in.
 
     Example:
         ```python

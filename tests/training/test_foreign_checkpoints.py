@@ -73,6 +73,15 @@ def test_a_foreign_checkpoint_is_refused_before_training_starts(which, written):
         assert str(refused.value).count(". ") == 0
 
 
+def test_a_control_does_not_become_a_pruned_run_after_its_events(tmp_path):
+    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=9)
+    Case("none").fit(seed=0, callbacks=[saver])
+    net = Net()
+    with pytest.raises(ValueError, match="pruned with None, and this run prunes with Method"):
+        fit(Case("magnitude").pruning(), seed=0, net=net, resume=saver.best_model_path)
+    assert net.losses == []
+
+
 def test_a_checkpoint_from_before_the_first_event_takes_any_method(written):
     run = fit(Pruning("random", EPOCHS, verbose=False), seed=0, resume=written / "step=3-step.ckpt")
     assert [event["keep_target"] for event in run["events"]] == [0.7, 0.5, 0.3]
