@@ -41,10 +41,9 @@ def report(
         )
     if graph is None:
         notes.append(f"multiply-adds are not known: {network.untraceable}")
-    elif any(part.units is not None for group in groups for part in group.slices):
-        pruned = {layer.name for group in groups for layer in group.layers}
-        for name, why in graph.refused(network.layers).items():
-            notes.append(f"{name} keeps {'some of ' if name in pruned else ''}its units: {why}")
+    pruned = {layer.name for group in groups for layer in group.layers}
+    for name, why in method.structure.refused(network.layers, network.graph).items():
+        notes.append(f"{name} keeps {'some of ' if name in pruned else ''}its units: {why}")
     return PruneReport(
         method=method_name(method),
         measure=measure,
@@ -84,7 +83,7 @@ def layer_reports(
             LayerReport(
                 name=layer.name,
                 units=units,
-                kept=units - sum(_lost(layer, group, gain) for group, (_, gain) in gains.items()),
+                kept=units - sum(_lost(layer, group, *chosen) for group, chosen in gains.items()),
                 params=weight.numel(),
                 nonzero=nonzero,
                 macs=None if positions is None else positions * weight.numel(),
@@ -94,7 +93,7 @@ def layer_reports(
     return tuple(rows)
 
 
-def _lost(layer: Layer, group: Group, gain: Tensor) -> int:
+def _lost(layer: Layer, group: Group, structure: Structure, gain: Tensor) -> int:
     """Units of the layer that the group gave up."""
     if all(layer.name != member.name for member in group.layers):
         return 0
@@ -102,7 +101,7 @@ def _lost(layer: Layer, group: Group, gain: Tensor) -> int:
         if part.name == layer.name and part.tensor == layer.tensor:
             if part.units is None or part.dim is None:
                 return group.size - int(gain.count_nonzero())
-            if part.dim == layer.out_dim:
+            if part.dim == structure.axis(layer):
                 owned = part.units[part.units >= 0].to(gain.device)
                 return int((gain[owned] == 0).sum())
     return group.size - int(gain.count_nonzero())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lightning_prune.allocations import Allocation, Threshold, Uniform
-from lightning_prune.criteria import Criterion, Magnitude, Random
-from lightning_prune.structures import Filters, Structure, Weights
+from lightning_prune.allocations import ERK, Allocation, Patterned, Threshold, Uniform
+from lightning_prune.criteria import SET, Criterion, Magnitude, Random, RigL
+from lightning_prune.structures import Blocks, Channels, Filters, Pattern, Structure, Weights
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Method:
     """A row of the table: criterion, structure, allocation.
 
     Raises:
-        ValueError: The criterion is not defined for the structure.
+        ValueError: The criterion or the allocation is not defined for the structure.
         TypeError: A part is of another family.
     """
 
@@ -39,14 +39,32 @@ class Method:
                 f"{type(self.criterion).__name__} is defined for {self.criterion.needs.__name__} "
                 f"structures, not for {type(self.structure).__name__}."
             )
+        if not isinstance(self.structure, self.allocation.needs):
+            raise ValueError(
+                f"{type(self.allocation).__name__} is defined for {self.allocation.needs.__name__} "
+                f"structures, not for {type(self.structure).__name__}."
+            )
+        if isinstance(self.structure, Pattern) and not issubclass(self.allocation.needs, Pattern):
+            raise ValueError(
+                f"{type(self.allocation).__name__} would not leave {self.structure.n} of every "
+                f"{self.structure.m} weights; the structure Pattern needs the allocation Patterned."
+            )
 
 
 _TABLE: dict[str, Callable[[], Method | None]] = {
     "none": lambda: None,
     "magnitude": lambda: Method(Magnitude(), Weights(), Threshold()),
     "magnitude_layerwise": lambda: Method(Magnitude(), Weights(), Uniform()),
+    "lamp": lambda: Method(Magnitude(), Weights(), Threshold(scale="lamp")),
+    "erk": lambda: Method(Magnitude(), Weights(), ERK()),
+    "set": lambda: Method(SET(), Weights(), ERK()),
+    "rigl": lambda: Method(RigL(), Weights(), ERK()),
     "filter_norm": lambda: Method(Magnitude(), Filters(), Uniform()),
     "filter_norm_global": lambda: Method(Magnitude(), Filters(), Threshold(scale="layer_max")),
+    "channel_norm": lambda: Method(Magnitude(), Channels(), Uniform()),
+    "channel_norm_global": lambda: Method(Magnitude(), Channels(), Threshold(scale="layer_max")),
+    "pattern_2_4": lambda: Method(Magnitude(), Pattern(2, 4), Patterned()),
+    "block_magnitude": lambda: Method(Magnitude(), Blocks(4, 4), Threshold()),
     "random": lambda: Method(Random(), Weights(), Threshold()),
     "random_filters": lambda: Method(Random(), Filters(), Threshold()),
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_prune.account import report
 from lightning_prune.allocations import Candidate, OverBudgetError, Selection, allocate
-from lightning_prune.criteria import ActivationCriterion, DataCriterion
+from lightning_prune.criteria import ActivationCriterion, DataCriterion, Regrowth
 from lightning_prune.methods import Method, find_method
 from lightning_prune.network.batches import (
     batch_size,
@@ -80,6 +80,7 @@ def prune(  # noqa: PLR0913
         watch(network, found.criterion, draw_batches(loader, batches), run)
     started = time.perf_counter()
     selection = select(network, found, keep, measure)
+    restart(selection, found)
     write(selection)
     return report(network, found, keep, measure, selection, started)
 
@@ -109,6 +110,7 @@ def select(
     keep: float,
     measure: Measure,
     gone: Mapping[str, Tensor] | None = None,
+    progress: float = 0.0,
 ) -> Selection:
     """What stays of the network under `keep`; nothing is changed.
 
@@ -118,6 +120,7 @@ def select(
         keep: Share of the dense network.
         measure: What `keep` counts.
         gone: By group, (n_units,) floats, 0 where an earlier event removed the unit.
+        progress: Of the schedule, in [0, 1), for criteria that regrow.
 
     Raises:
         ValueError: See `prune`.
@@ -129,10 +132,16 @@ def select(
     groups = method.structure.groups(network.layers, network.graph)
     lasting = method.structure.lasting and not method.criterion.regrows
     held = gone if gone is not None and lasting else {}
-    candidates = _candidates(method, groups, held)
     rest = dense - full_cost(method.structure, groups, measure)
     allowed = math.floor(keep * dense + 1e-6)
     try:
+        if isinstance(method.criterion, Regrowth):
+            active = _active(groups, gone or {})
+            method.criterion.begin(progress, active)
+            left = allocate(method.allocation, _standing(method, groups), allowed - rest, measure)
+            kept = {g.name: gain for g, (_, gain) in left.gains.items()}
+            method.criterion.begin(progress, {n: a * kept[n] for n, a in active.items()})
+        candidates = _candidates(method, groups, held)
         return allocate(method.allocation, candidates, allowed - rest, measure)
     except OverBudgetError as over:
         least = math.ceil((over.least + rest) / dense * 1e4) / 1e4
@@ -140,6 +149,23 @@ def select(
             f"keep={keep:g} is out of reach: {rest:,} of {dense:,} {measure} are not prunable by "
             f"this method, and with its floors the smallest reachable keep is {least:.4f}."
         ) from None
+
+
+def restart(selection: Selection, method: Method) -> dict[nn.Parameter, Tensor]:
+    """Set to zero what did not survive, before the selection is written; a part of it regrows.
+
+    Returns:
+        By parameter of its shape, 1 where a weight survived; empty if the criterion regrows none.
+    """
+    if not isinstance(method.criterion, Regrowth):
+        return {}
+    survived: dict[nn.Parameter, Tensor] = {}
+    for group, (structure, _) in selection.gains.items():
+        for layer in group.layers:
+            flags = method.criterion.survivors(layer, structure)
+            survived[layer.parameter] = flags.view(layer.weight.shape)
+            structure.write(group, flags)
+    return survived
 
 
 def write(selection: Selection) -> None:
@@ -166,6 +192,23 @@ def _candidates(method: Method, groups: list[Group], gone: Mapping[str, Tensor])
             scores = {layer.name: scored[layer.name, structure] for layer in group.layers}
             candidates.append(Candidate(group, structure, structure.combine(group, scores), held))
     return candidates
+
+
+def _active(groups: list[Group], gone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By group of one layer, (n_units,) floats: what is held, or else what is not zero."""
+    return {
+        group.name: gone[group.name]
+        if group.name in gone
+        else (group.layers[0].weight.reshape(-1) != 0).float()
+        for group in groups
+    }
+
+
+def _standing(method: Method, groups: list[Group]) -> list[Candidate]:
+    """By magnitude, what is not active behind all that is."""
+    assert isinstance(method.criterion, Regrowth)
+    score, structure = method.criterion.standing, method.structure
+    return [Candidate(g, structure, score(g.layers[0], structure)) for g in groups]
 
 
 def _call(model: nn.Module, example: Any) -> Any:

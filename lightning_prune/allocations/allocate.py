@@ -42,9 +42,11 @@ def allocate(
                 f"The scores of {candidate.group.name!r} are not numbers: its weights, or the "
                 "data that were watched, hold NaN; nothing was pruned."
             )
+    if not allocation.cuts:
+        return _by_keys(allocation, candidates, budget, measure)
     alone = len({candidate.group for candidate in candidates}) == len(candidates)
     additive = all(candidate.structure.additive for candidate in candidates)
-    if not (allocation.cuts and additive and alone and not allocation.atomic):
+    if not (additive and alone and not allocation.atomic):
         return _by_prefix(allocation, candidates, _keys(allocation, candidates), budget, measure)
     if allocation.by_score and _plain_magnitudes(candidates):
         signed = [candidate.values for candidate in candidates]
@@ -121,6 +123,17 @@ def _by_price(
     return Selection(_settled(gains), cost, first.threshold, floored, _rescales(allocation))
 
 
+def _by_keys(
+    allocation: Allocation, candidates: Sequence[Candidate], budget: int, measure: Measure
+) -> Selection:
+    """The keys decide alone: nothing is ordered, and the budget can only refuse."""
+    kept = [(key > -torch.inf).float() for key in _keys(allocation, candidates)]
+    gains, cost = _cheapest(allocation, candidates, kept, measure)
+    if cost > budget:
+        raise OverBudgetError(cost, budget)
+    return Selection(_settled(gains), cost, rescaled=_rescales(allocation))
+
+
 def _by_prefix(
     allocation: Allocation,
     candidates: Sequence[Candidate],
@@ -151,8 +164,6 @@ def _by_prefix(
         inner = stops[(stops > 0) & (stops < eligible)]
         split = ordered[inner - 1] == ordered[inner]
         stops = stops[~torch.isin(stops, inner[split])]
-    if not allocation.cuts:
-        stops = stops[-1:]
     low, high = 0, len(stops) - 1
     if (least := chosen(int(stops[0]))[1]) > budget:
         raise OverBudgetError(least, budget)
@@ -217,9 +228,7 @@ def _rescales(allocation: Allocation) -> bool:
 
 
 def _reachable_floor(allocation: Allocation, candidate: Candidate, key: Tensor) -> int:
-    """The floor of a candidate, at most what is not gone; an allocation without a cut has none."""
-    if not allocation.cuts:
-        return 0
+    """The floor of a candidate, at most what is not gone."""
     floor = allocation.least_units(candidate.group)
     if candidate.gone is None:
         return floor

@@ -84,11 +84,13 @@ class Allocation(ABC):
     Attributes:
         atomic: Equal keys leave together.
         cuts: The budget decides; otherwise it is an upper bound of what the keys decide.
+        needs: The structure the allocation is defined for.
     """
 
     floor: float = field(default=1, kw_only=True)
     atomic: ClassVar[bool] = False
     cuts: ClassVar[bool] = True
+    needs: ClassVar[type[Structure]] = Structure  # type: ignore[type-abstract]
 
     def __post_init__(self) -> None:
         if isinstance(self.floor, str) or self.floor < 0 or (self.floor >= 1 and self.floor % 1):
@@ -101,6 +103,11 @@ class Allocation(ABC):
     def by_score(self) -> bool:
         """The keys are the scores themselves, so none need be made."""
         return False
+
+    @property
+    def foreseen(self) -> bool:
+        """What a selection costs at least does not depend on scores: a fit can check it first."""
+        return self.cuts
 
     @abstractmethod
     def keys(self, candidates: Sequence[Candidate]) -> list[Tensor]:

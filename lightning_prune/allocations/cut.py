@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.allocations.histogram import histogram_pool
-from lightning_prune.allocations.pool import SAMPLE, Pool, bracket, gather, whole_pool
+from lightning_prune.allocations.pool import FEWEST, Pool, bracket, gather, whole_pool
 from lightning_prune.network.counting import CHUNK
 
 
@@ -39,7 +39,7 @@ def exact_cut(
         budget: Non-negative.
         absolute: The keys are the absolute values of these tensors, taken in passing.
     """
-    if sum(key.numel() for key in keys) <= 2 * SAMPLE:
+    if sum(key.numel() for key in keys) <= 2 * FEWEST:
         return _select(whole_pool(keys, prices, absolute), budget)
     low, high = bracket(keys, prices, budget, absolute)
     pool = gather(keys, prices, (low, high), absolute)
@@ -118,8 +118,8 @@ def _select(pool: Pool, budget: int) -> Cut:
         values, sums = pool.inside[order], np.cumsum(pool.prices[order])
         fits = int(np.searchsorted(sums, budget - spent, side="right"))
     if fits >= len(values):
-        total = len(values) * int(pool.prices) if sums is None else int(sums[-1])
-        spent += total if len(values) else 0
+        if len(values):  # seven distinct keys can have none between two of them
+            spent += len(values) * int(pool.prices) if sums is None else int(sums[-1])
         fitting = spent + pool.at_low <= budget
         return Cut(-np.inf, 0) if fitting or pool.low == -np.inf else Cut(pool.low, budget - spent)
     threshold = values[fits]

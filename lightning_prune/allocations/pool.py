@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lightning_prune.network.counting import CHUNK
 
-SAMPLE = 1 << 17  # keys drawn to place the bracket
+# keys drawn to place the bracket: a share of them, within these ends
+SHARE, FEWEST, MOST = 16, 1 << 14, 1 << 17
 
 
 class Pool(NamedTuple):
@@ -32,9 +33,10 @@ def bracket(
     """(low, high): keys between which the threshold lies, four standard deviations to each side."""
     sizes = [key.numel() for key in keys]
     total, rng = sum(sizes), np.random.default_rng(0)
+    wanted = min(MOST, max(FEWEST, total // SHARE))
     drawn, masses = [], []
     for key, price, size in zip(keys, prices, sizes, strict=True):
-        count = max(1, SAMPLE * size // total)
+        count = max(1, wanted * size // total)
         places = torch.from_numpy(rng.integers(0, max(size, 1), count if size else 0))
         drawn.append(key[places.to(key.device)].cpu().numpy())
         masses.append(np.full(len(places), price * size / count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ class Threshold(Allocation):
     Arguments:
         floor: See `Allocation`.
         scale: Name of the scale that makes scores of different layers comparable
-            (`layer_max`); None: the scores as they are.
+            (`layer_max`, `lamp`); None: the scores as they are.
 
     Raises:
         ValueError: There is no scale of that name.
@@ -39,9 +39,10 @@ class Threshold(Allocation):
         return self.scale is None
 
     def keys(self, candidates: Sequence[Candidate]) -> list[Tensor]:
-        """(n_units,) each: score / scale."""
-        scores = [_floating(candidate.score) for candidate in candidates]
-        return scores if self.scale is None else [SCALES[self.scale](score) for score in scores]
+        """(n_units,) each: the scores, or what the scale makes of them."""
+        if self.scale is None:
+            return [_floating(candidate.score) for candidate in candidates]
+        return [_scaled(candidate, SCALES[self.scale]) for candidate in candidates]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,17 @@ class Fixed(Allocation):
     def keys(self, candidates: Sequence[Candidate]) -> list[Tensor]:
         """(n_units,) each: +inf stays, -inf goes."""
         return [torch.where(c.score >= self.threshold, torch.inf, -torch.inf) for c in candidates]
+
+
+def _scaled(candidate: Candidate, scale: Callable[[Tensor], Tensor]) -> Tensor:
+    """(n_units,): scales see what is there only; what is gone is -inf."""
+    score = _floating(candidate.score)
+    if candidate.gone is None:
+        return scale(score) if len(score) else score
+    there = candidate.gone != 0
+    values = score[there]
+    scaled = scale(values) if len(values) else values
+    return scaled.new_full(score.shape, -torch.inf).masked_scatter_(there, scaled)
 
 
 def _floating(score: Tensor) -> Tensor:

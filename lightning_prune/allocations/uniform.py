@@ -20,7 +20,15 @@ class Uniform(Allocation):
 
         In float64, so that neighbouring ranks of large layers differ.
         """
-        return [_ranks(_standing(c)).div_(-c.group.size) for c in candidates]
+        return [ranks_of(c).div_(-c.group.size) for c in candidates]
+
+
+def ranks_of(candidate: Candidate) -> Tensor:
+    """(n_units,) float64: 1 for the largest score; the earlier of equal ones ranks before.
+
+    What is gone stands behind all that is there.
+    """
+    return _ranks(_standing(candidate))
 
 
 def _standing(candidate: Candidate) -> Tensor:

@@ -43,7 +43,8 @@ class Group:
 
     Arguments:
         name: Unique among the groups of a network and stable from run to run.
-        layers: The layers whose scores count (the producers, when units are filters).
+        layers: The layers whose scores count (the producers, when units are filters, and the
+            readers, when they are channels).
         slices: Every tensor that shrinks when a unit goes: weight, bias, norm, readers' columns.
         size: Number of units.
         follows: Groups without layers of their own, whose units leave when this group and others

@@ -49,9 +49,14 @@ class Network:
         self._graph: Graph | None = None
         self.untraceable: str | None = None if forward else "no example input was given"
 
+    @property
+    def wants_example(self) -> bool:
+        """Nothing was traced yet, and there is nothing to trace."""
+        return self._graph is None and self._forward is None
+
     def offer_example(self, forward: Callable[[], Any], samples: int) -> None:
         """Take an example where none was traced yet."""
-        if self._graph is None and self._forward is None:
+        if self.wants_example:
             self._forward, self._samples, self.untraceable = forward, samples, None
 
     def graph(self) -> Graph:

@@ -1,7 +1,20 @@
 """What stays or goes as a whole."""
 
 from lightning_prune.structures.base import Mask, Measure, Structure, full_cost
+from lightning_prune.structures.blocks import Blocks
+from lightning_prune.structures.channels import Channels
 from lightning_prune.structures.filters import Filters
+from lightning_prune.structures.pattern import Pattern
 from lightning_prune.structures.weights import Weights
 
-__all__ = ["Filters", "Mask", "Measure", "Structure", "Weights", "full_cost"]
+__all__ = [
+    "Blocks",
+    "Channels",
+    "Filters",
+    "Mask",
+    "Measure",
+    "Pattern",
+    "Structure",
+    "Weights",
+    "full_cost",
+]

@@ -46,6 +46,20 @@ class Structure(ABC):
         """Structures to choose from for this group; additive structures may offer several."""
         return [self]
 
+    def refused(self, layers: list[Layer], graph: Callable[[], Graph]) -> dict[str, str]:
+        """By layer's name, why it, or some of it, is in no group; a report's notes say so.
+
+        Default: every layer is whole in a group.
+        """
+        return {}
+
+    def axis(self, layer: Layer) -> int:
+        """The dimension of the weight that the layer's units lie along, where they lie along one.
+
+        Default: its outputs.
+        """
+        return layer.out_dim
+
     @abstractmethod
     def units(self, layer: Layer, tensor: Tensor) -> Tensor:
         """(n_units, unit_size): the coordinates of a weight-shaped tensor, linear in it."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from lightning_prune.network.groups import Group, Slice
@@ -14,6 +13,7 @@ from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Mask, Measure
 from lightning_prune.structures.clean import hands_on
 from lightning_prune.structures.extent import along, extent
+from lightning_prune.structures.reduction import Reduction, check_reduction, reduced
 
 if TYPE_CHECKING:
     from lightning_prune.network.graph import Graph
@@ -42,13 +42,10 @@ class Filters(Mask):
             the sum or the maximum. Scores are non-negative for the first.
     """
 
-    reduction: Literal["rss", "sum", "max"] = "rss"
+    reduction: Reduction = "rss"
 
     def __post_init__(self) -> None:
-        if self.reduction not in ("rss", "sum", "max"):
-            raise ValueError(
-                f"Filters reduces scores by 'rss', 'sum' or 'max', not {self.reduction!r}."
-            )
+        check_reduction(self.reduction, "Filters")
 
     def groups(self, layers: list[Layer], graph: Callable[[], Graph]) -> list[Group]:
         """The units of the traced network that only `layers` make.
@@ -62,24 +59,18 @@ class Filters(Mask):
             raise ValueError(f"No filter of these layers can be removed ({reasons}).")
         return found
 
+    def refused(self, layers: list[Layer], graph: Callable[[], Graph]) -> dict[str, str]:
+        """What of the traced network cannot leave."""
+        return graph().refused(layers)
+
     def units(self, layer: Layer, tensor: Tensor) -> Tensor:
         """(filters, entries of one): rows along the layer's outputs."""
         return tensor.movedim(layer.out_dim, 0).flatten(1)
 
     def combine(self, group: Group, scores: Mapping[str, Tensor]) -> Tensor:
         """(group.size,): one score a unit from the (filters,) of every layer that makes it."""
-        first = next(iter(scores.values()))
-        start = -torch.inf if self.reduction == "max" else 0.0
-        total = first.new_full((group.size,), start)
-        for layer in group.layers:
-            score = scores[layer.name]
-            units = _rows(group, layer).to(score.device)
-            owned, score = units[units >= 0], score[units >= 0]
-            if self.reduction == "max":
-                total.scatter_reduce_(0, owned, score, "amax")
-            else:
-                total.index_add_(0, owned, score.square() if self.reduction == "rss" else score)
-        return total.sqrt() if self.reduction == "rss" else total
+        axes = {layer.name: layer.out_dim for layer in group.layers}
+        return reduced(group, scores, axes, self.reduction)
 
     def cost(self, gains: Mapping[Group, Tensor], measure: Measure) -> int:
         """Exactly what a network built without the units has; see `extent`."""
@@ -96,14 +87,6 @@ class Filters(Mask):
             makes = id(part.module) in scaled and _makes(group, part)
             shifts = id(part.module) in scaled | passed and part.tensor == "bias"
             yield part.parameter, along(part, gain if makes or shifts else flags)
-
-
-def _rows(group: Group, layer: Layer) -> Tensor:
-    """(filters,) the unit of every filter of the layer, -1 where it is of another group."""
-    for part in group.slices:
-        if part.units is not None and _row_of(part, layer):
-            return part.units
-    raise KeyError(f"Layer {layer.name!r} makes no unit of group {group.name!r}.")
 
 
 def _makes(group: Group, part: Slice) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria import Criterion, DataCriterion
+from lightning_prune.criteria import Criterion, DataCriterion, Regrowth
 from lightning_prune.network.layers import Layer
 from lightning_prune.network.network import Network
 from lightning_prune.prune import watch
@@ -62,6 +62,8 @@ def _scores(criterion: Criterion, structure: Structure, network: Network) -> dic
     for _ in range(2):
         if isinstance(criterion, DataCriterion):
             watch(network, criterion, small_batches(), lambda x, _: model(x).square().mean())
+        if isinstance(criterion, Regrowth):
+            criterion.begin(0.0, {x.name: _larger_half(x, structure) for x in network.layers})
         twice.append({x.name: criterion.score(x, structure).clone() for x in network.layers})
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]), f"{criterion!r} changed {name!r}"
@@ -71,6 +73,12 @@ def _scores(criterion: Criterion, structure: Structure, network: Network) -> dic
     for name, score in twice[0].items():
         assert torch.equal(score, twice[1][name]), f"scores of {name!r} are not repeatable"
     return twice[0]
+
+
+def _larger_half(layer: Layer, structure: Structure) -> Tensor:
+    """(n_units,): 1 for units above the median, the active ones where a criterion regrows."""
+    size = structure.units(layer, layer.weight).norm(dim=1)
+    return (size > size.median()).float()
 
 
 def _check_score(criterion: Criterion, structure: Structure, layer: Layer, score: Tensor) -> None:

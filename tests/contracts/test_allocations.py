@@ -7,16 +7,19 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from lightning_prune.allocations import Allocation, Fixed, Threshold, Uniform
+from lightning_prune.allocations import Allocation, Fixed, Patterned, Threshold, Uniform
 from lightning_prune.configs import CONF
+from lightning_prune.structures import Pattern
 from lightning_prune.testing import check_allocation
 
 OPTIONS = sorted(path.stem for path in (CONF / "allocation").glob("*.yaml"))
+FOR = {"patterned": Pattern(2, 4)}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_contract(option):
-    check_allocation(instantiate(OmegaConf.load(CONF / "allocation" / f"{option}.yaml")))
+    allocation = instantiate(OmegaConf.load(CONF / "allocation" / f"{option}.yaml"))
+    check_allocation(allocation, FOR.get(option))
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,16 @@ def test_contract(option):
 )
 def test_contract_with_other_arguments(allocation):
     check_allocation(allocation)
+
+
+@pytest.mark.parametrize("structure", [Pattern(1, 2), Pattern(1, 4), Pattern(5, 12)], ids=repr)
+def test_contract_of_patterns(structure):
+    check_allocation(Patterned(), structure)
+
+
+def test_without_a_structure_it_fits_it_asks_for_one():
+    with pytest.raises(ValueError, match="needs a Pattern: give structure="):
+        check_allocation(Patterned())
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from lightning_prune.criteria import (
     Magnitude,
     Random,
 )
-from lightning_prune.structures import Filters, Weights
+from lightning_prune.structures import Channels, Filters, Pattern, Weights
 from lightning_prune.testing import check_criterion
 
 OPTIONS = sorted(path.stem for path in (CONF / "criterion").glob("*.yaml"))
-KNOW_THE_PLACE = {"random"}
+KNOW_THE_PLACE = {"random", "set"}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -57,7 +57,7 @@ class Saliency(GradientCriterion):
 
 
 @pytest.mark.parametrize("criterion", [InputNorm(), Saliency()], ids=repr)
-@pytest.mark.parametrize("structure", [Weights(), Filters()], ids=repr)
+@pytest.mark.parametrize("structure", [Weights(), Filters(), Channels(), Pattern(1, 2)], ids=repr)
 def test_contract_of_criteria_that_watch(criterion, structure):
     check_criterion(criterion, structure)
 

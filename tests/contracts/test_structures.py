@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lightning_prune.configs import CONF
-from lightning_prune.structures import Filters, Weights
+from lightning_prune.structures import Blocks, Channels, Filters, Pattern, Weights
 from lightning_prune.testing import check_structure
 
 OPTIONS = sorted(path.stem for path in (CONF / "structure").glob("*.yaml"))
@@ -18,8 +18,13 @@ def test_contract(option):
 
 
 @pytest.mark.parametrize(
-    "structure", [Weights(clean=True), Filters("sum"), Filters("max")], ids=repr
-)
+    "structure",
+    [
+        Weights(clean=True), Filters("sum"), Filters("max"), Channels("sum"), Channels("max"),
+        Pattern(1, 2), Pattern(3, 5), Blocks(1, 1), Blocks(3, 7), Blocks(100, 2), Blocks(2, 100),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_contract_with_other_arguments(structure):
     check_structure(structure)
 
