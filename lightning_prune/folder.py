@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA = 1
+STATUS = "run.json"
+# in these no run is looked for
+INNER = {"checkpoints", "control", "dense", "earlier", "logs", "plots"}
 
 # every report has these, whoever writes the first part of it
 EMPTY: dict[str, Any] = {
@@ -43,6 +46,13 @@ EVENT_COLUMNS = (
     "macs_effective",
     "seconds",
 )
+# of a sweep's table: it begins with these; metrics and the settings of the command follow
+COLUMNS = (
+    "run", "method", "seed", "measure", "event", "last", "epoch", "step", "keep_target", "keep",
+    "params", "nonzero", "macs", "macs_effective", "seconds", "main_metric", "direction", "metric",
+    "dense", "control",
+)  # fmt: skip
+CLOSING = ("identity", "command")
 LAYER_COLUMNS = ("name", "units", "kept", "params", "nonzero", "macs", "macs_effective")
 
 
@@ -126,6 +136,32 @@ class RunFolder:
         self._write("report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
         return report
 
+    def write_rows(self, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """`rows.csv`: what the run adds to the table of a sweep, one row an event."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        lines = [[row.get(column) for column in columns] for row in rows]
+        return self._write_csv("rows.csv", columns, lines)
+
+    def write_status(self, status: str, **parts: Any) -> None:
+        """`run.json`: how far the run is (`running`, `finished`, `failed`), and more about it."""
+        self.write_json(STATUS, {"status": status, **parts})
+
+    def read_status(self) -> dict[str, Any]:
+        """What `write_status` wrote; only `status: none` where nothing whole is."""
+        return {"status": "none"} | self.read_json(STATUS)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """A small file of numbers, strings, lists and dicts."""
+        self._write(name, json.dumps(plain(value), indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What `write_json` wrote; empty where nothing whole is."""
+        try:
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def _write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -148,6 +184,22 @@ class RunFolder:
             Path(temporary).unlink(missing_ok=True)
             raise
         return target
+
+
+def find_runs(root: str | os.PathLike[str]) -> list[Path]:
+    """Folders of runs in a folder and below it, in the order of their names.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not Path(root).is_dir():
+        raise FileNotFoundError(f"There is no folder {root}.")
+    found = []
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(set(folders) - INNER)
+        if STATUS in files:
+            found.append(Path(place))
+    return found
 
 
 def load_report(source: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:

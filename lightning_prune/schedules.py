@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Unit = Literal["epoch", "step"]
@@ -50,12 +52,27 @@ class Schedule(ABC):
 
     def __call__(self, time: int) -> float | None:
         """The share kept from `time` on, or None where no event is."""
-        return self.targets().get(time)
+        return self._targets.get(time)
 
     def due(self, last: int, now: int) -> tuple[int, float] | None:
         """The latest event with last < time <= now, or None; it supersedes earlier ones."""
-        times = [time for time in self.targets() if last < time <= now]
-        return (times[-1], self.targets()[times[-1]]) if times else None
+        place = bisect_right(self._times, now) - 1
+        time = self._times[place] if place >= 0 else last
+        return (time, self._targets[time]) if time > last else None
+
+    def progress(self, time: int) -> float:
+        """Share of the events that lie before `time`: 0 at the first, below 1 at the last."""
+        return bisect_left(self._times, time) / len(self._times)
+
+    # every batch asks what is due, so a thousand events are worked out once
+
+    @cached_property
+    def _targets(self) -> dict[int, float]:
+        return self.targets()
+
+    @cached_property
+    def _times(self) -> list[int]:
+        return sorted(self._targets)
 
 
 def _whole(name: str, value: float, least: int = 0) -> int:
@@ -140,6 +157,37 @@ class Geometric(Schedule):
         first, every = _whole("first", self.first), _whole("every", self.every, 1)
         events, keep = _whole("events", self.events, 1), check_keep(self.keep)
         return {first + i * every: keep ** ((i + 1) / events) for i in range(events)}
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same share at every event, for what comes back in between.
+
+    That is so for criteria that regrow, and for soft pruning (`Pruning(..., hold=False)`), in
+    which every event chooses anew; see `docs/methods.md`.
+
+    Arguments:
+        first: Time of the first event.
+        every: Time between two events.
+        events: Number of events.
+        keep: Share of the dense network after each of them, in (0, 1].
+        unit: `epoch` or `step`.
+
+    Raises:
+        ValueError: A time, a number or a share is out of range.
+    """
+
+    first: int
+    every: int
+    events: int
+    keep: float
+    unit: Unit = "epoch"
+
+    def targets(self) -> dict[int, float]:
+        """The events, all of which keep `keep`."""
+        first, every = _whole("first", self.first), _whole("every", self.every, 1)
+        events, keep = _whole("events", self.events, 1), check_keep(self.keep)
+        return {first + i * every: keep for i in range(events)}
 
 
 @dataclass(frozen=True)

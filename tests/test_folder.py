@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_prune.training.folder import EMPTY, SCHEMA, RunFolder, load_report
+from lightning_prune.folder import EMPTY, SCHEMA, RunFolder, load_report
 
 LAYER = {"name": "fc", "units": 4, "kept": 2, "params": 8, "nonzero": 4}
 EVENTS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_prune import Geometric, OneShot, Polynomial, Steps
+from lightning_prune import Constant, Geometric, OneShot, Polynomial, Steps
 
 
 def test_one_event():
@@ -17,6 +17,22 @@ def test_geometric_events_leave_the_same_share_of_what_was_left():
     targets = Geometric(first=10, every=5, events=3, keep=0.125).targets()
     assert targets == pytest.approx({10: 0.5, 15: 0.25, 20: 0.125})
     assert targets[20] == 0.125  # not 0.12500000000000003
+
+
+def test_constant_events_keep_the_same():
+    assert Constant(first=2, every=3, events=3, keep=0.4).targets() == {2: 0.4, 5: 0.4, 8: 0.4}
+
+
+def test_progress_is_the_share_of_events_that_lie_before():
+    schedule = Constant(first=2, every=3, events=4, keep=0.4)
+    assert [schedule.progress(time) for time in (0, 2, 3, 5, 8, 11)] == [
+        0,
+        0,
+        0.25,
+        0.25,
+        0.5,
+        0.75,
+    ]
 
 
 def test_polynomial_events_lie_on_the_cube_and_end_at_last():
@@ -65,6 +81,24 @@ def test_an_event_is_due_once_between_the_last_one_and_now(last, now, due):
     assert Steps({2: 0.5, 8: 0.1}).due(last, now) == due
 
 
+def test_a_thousand_events_are_worked_out_once():
+    """Every batch asks what is due."""
+
+    class Counted(Constant):
+        asked = 0
+
+        def targets(self):
+            Counted.asked += 1
+            return super().targets()
+
+    schedule = Counted(first=100, every=100, events=1000, keep=0.5, unit="step")
+    Counted.asked = 0
+    due = [schedule.due(step - 1, step) for step in range(100_200)]
+    assert Counted.asked == 1
+    times = [found[0] for found in due if found]
+    assert times == list(range(100, 100_001, 100))
+
+
 def test_an_event_at_time_zero_is_due_at_once():
     assert OneShot(0, keep=0.3).due(-1, 0) == (0, 0.3)
 
@@ -90,6 +124,9 @@ def test_a_share_in_range_is_taken(keep):
         (lambda: Steps({1: 0.5, 3: 0}), r"in \(0, 1\]"),
         (lambda: Geometric(1, 0, 3, 0.5), "every is a whole number from 1 on"),
         (lambda: Geometric(1, 2, 0, 0.5), "events is a whole number from 1 on"),
+        (lambda: Constant(1, 2, 0, 0.5), "events is a whole number from 1 on"),
+        (lambda: Constant(1, 0, 3, 0.5), "every is a whole number from 1 on"),
+        (lambda: Constant(-1, 2, 3, 0.5), "first is a whole number from 0 on"),
         (lambda: Polynomial(5, 5, 1, 0.5), "last=5, which is not after first=5"),
         (lambda: Polynomial(0, 5, 1, 0.5, power=0), "power of Polynomial is positive"),
     ],

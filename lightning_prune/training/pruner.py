@@ -9,18 +9,18 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_prune.account import report
-from lightning_prune.criteria import DataCriterion, Magnitude
+from lightning_prune.criteria import DataCriterion, Magnitude, Regrowth
 from lightning_prune.methods import Method
 from lightning_prune.network.graph import Graph
 from lightning_prune.network.network import Network
-from lightning_prune.prune import Loss, select, watch, write
+from lightning_prune.prune import Loss, restart, select, watch, write
 from lightning_prune.report import PruneReport
 from lightning_prune.schedules import Schedule
 from lightning_prune.structures import Measure
 from lightning_prune.training.checks import check_still_zero
 from lightning_prune.training.forward import example_forward, watched_run
 from lightning_prune.training.masks import Masks
-from lightning_prune.training.optimizers import raw_optimizer, refill
+from lightning_prune.training.optimizers import clear_removed, raw_optimizer, refill
 from lightning_prune.training.ranks import agree, fail_together, reduce_observations
 
 
@@ -38,7 +38,7 @@ class Pruner:
         self.method, self.measure = method, measure
         self.batches, self.loss = batches, loss
 
-    def prune(
+    def prune(  # noqa: PLR0913
         self,
         trainer: pl.Trainer,
         network: Network,
@@ -48,6 +48,7 @@ class Pruner:
         *,
         nested: bool = True,
         hold: bool = True,
+        progress: float = 0.0,
     ) -> PruneReport:
         """Restore, watch, score, allocate, agree with the other processes, write, record.
 
@@ -59,11 +60,13 @@ class Pruner:
             keep: Share of the dense network.
             nested: What earlier events removed stays removed.
             hold: What is removed now is held from now on.
+            progress: Of the schedule, for criteria that regrow.
         """
         started = time.perf_counter()
         module: pl.LightningModule = trainer.lightning_module
         structure, criterion = self.method.structure, self.method.criterion
-        network.offer_example(*example_forward(trainer, module, batch))
+        if network.wants_example:
+            network.offer_example(*example_forward(trainer, module, batch))
         parameters = {id(p) for p in module.parameters()}
         groups = structure.groups(network.layers, network.graph)
         for group in groups:
@@ -78,14 +81,19 @@ class Pruner:
             fail_together(failure)
             reduce_observations(criterion)
         gone = masks.gone(groups) if nested else {}
-        selection = agree(select(network, self.method, keep, self.measure, gone))
+        selection = agree(select(network, self.method, keep, self.measure, gone, progress))
+        notes: list[str] = []
+        if survived := restart(selection, self.method):
+            for optimizer in trainer.optimizers:
+                notes += clear_removed(raw_optimizer(optimizer), survived)
         write(selection)
         masks.record(selection.gains)
         if hold:
             masks.use(selection.gains, selection.rescaled)
         if {id(p) for p in module.parameters()} != parameters:
             refill([raw_optimizer(o) for o in trainer.optimizers], module.configure_optimizers())
-        return report(network, self.method, keep, self.measure, selection, started)
+        told = report(network, self.method, keep, self.measure, selection, started)
+        return dataclasses.replace(told, notes=(*told.notes, *notes))
 
     def rehearse(
         self, trainer: pl.Trainer, network: Network, batch: Any, schedule: Schedule
@@ -96,11 +104,11 @@ class Pruner:
             ValueError: The share is out of reach, or weights are not numbers; at an event that
                 would be known only after the training before it.
         """
-        if not self.method.allocation.cuts:
+        if not self.method.allocation.foreseen:
             return
         network.offer_example(*example_forward(trainer, trainer.lightning_module, batch))
         method = self.method
-        if isinstance(method.criterion, DataCriterion):
+        if isinstance(method.criterion, DataCriterion | Regrowth):
             method = dataclasses.replace(method, criterion=Magnitude())
         select(network, method, min(schedule.targets().values()), self.measure)
 

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import event
+import gradual
 import memory
 import torch
 import upkeep
@@ -18,12 +19,13 @@ import upkeep
 def main() -> None:
     """Run, print, and write what was found if asked."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="event, upkeep, memory; none: all")
+    parser.add_argument("names", nargs="*", help="event, upkeep, gradual, memory; none: all")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     runs = {
         "event": (event.measure, event.show),
         "upkeep": (lambda: {case: upkeep.measure(case) for case in upkeep.CASES}, upkeep.show),
+        "gradual": (lambda: {case: gradual.measure(case) for case in gradual.CASES}, gradual.show),
         "memory": (memory.measure, memory.show),
     }
     if unknown := set(arguments.names) - set(runs):

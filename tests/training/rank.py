@@ -89,6 +89,8 @@ METHODS = {
     "magnitude": "magnitude",
     "filter_norm": "filter_norm",
     "none": "none",
+    "rigl": "rigl",
+    "set": "set",
     "drawn": Method(Drawn(), Weights(), Threshold()),
 }
 CRITERIA = {

@@ -66,7 +66,6 @@ def test_a_run_killed_at_twelve_moments_ends_as_the_uninterrupted_one(tmp_path):
                 path, told = newest(folder)
                 assert path != file
                 assert any(repr(str(file)) in text for text in told)
-    print(len(torn), [p and p.name for p in resumed_from])
     assert len(torn) >= 3
     assert len({path for path in resumed_from if path}) >= 4
     path, _ = newest(folder)

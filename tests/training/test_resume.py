@@ -24,6 +24,8 @@ CASES = {
         "magnitude", Rewind(2, weights=True), STEPS, data="noisy", count=80,
         options={"accumulate_grad_batches": 2, "max_epochs": 4},
     ),
+    "regrowth by gradients": Case("rigl", Rewind(1), data="noisy"),
+    "regrowth by chance, steps": Case("set", None, STEPS, data="noisy"),
     "validation in the middle": Case(
         "filter_norm_global", None, STEPS, options={"val_check_interval": 2}
     ),

@@ -1,11 +1,24 @@
 """hold=False: what an event removes may come back, until the last event."""
 
+from functools import partial
+
 import pytest
 import torch
-from classifiers import SIZE, Classifier, Probe, fit, loader, nonzero, trainer
+from classifiers import (
+    SIZE,
+    Classifier,
+    Probe,
+    convolutional,
+    fit,
+    loader,
+    nonzero,
+    trainer,
+)
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_prune import OneShot, Pruning, Steps
+from lightning_prune.cli.experiment import Experiment
+from lightning_prune.configs import compose
 
 EVENTS = Steps({1: 0.5, 2: 0.5, 3: 0.5})
 TARGET = int(0.5 * SIZE)
@@ -13,10 +26,6 @@ TARGET = int(0.5 * SIZE)
 
 def pruning(schedule=EVENTS, method="magnitude", **options):
     return Pruning(method, schedule, hold=False, verbose=False, **options)
-
-
-def zeros(_, module):
-    return torch.cat([(p == 0).flatten() for p in module.parameters()])
 
 
 def test_weights_come_back_between_events_and_not_after_the_last():
@@ -82,3 +91,53 @@ def test_a_single_event_is_the_last_and_holds():
     counts = Probe("on_train_batch_end", lambda _, m: nonzero(m.parameters()))
     fit(module, pruning(OneShot(1, keep=0.5)), counts)
     assert counts.seen[4:] == [TARGET] * 8
+
+
+def rows(module):
+    """Which filters of the first convolution are zero."""
+    return (module.net[0].weight.flatten(1) == 0).all(1)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_filters_come_back_through_their_gradient(momentum):
+    """Their norm and their readers wait for them; with those at zero nothing would move."""
+    optimizer = partial(torch.optim.SGD, lr=0.05, momentum=momentum)
+    module = Classifier(convolutional(), optimizer)
+    torch.nn.init.constant_(module.net[1].bias, 0.5)  # a closed rectifier has no gradient
+    gone = Probe("on_train_batch_start", lambda _, m: int(rows(m).sum()))
+    back = Probe("on_train_batch_end", lambda _, m: int(rows(m).sum()))
+    norms = Probe("on_train_batch_start", lambda _, m: nonzero([m.net[1].weight]))
+    data = loader(shape=(1, 8, 8))
+    fit(module, pruning(method="filter_norm"), gone, back, norms, data=data, max_epochs=5)
+    assert all(gone.seen[4 * event] > 0 for event in (1, 2, 3))
+    assert back.seen[4:12] == [0] * 8  # at once
+    assert norms.seen[:12] == [8] * 12
+    assert back.seen[12:] == [gone.seen[12]] * 8  # held after the last event, norms too
+    assert norms.seen[12:] == [8 - gone.seen[12]] * 8
+
+
+def test_soft_filter_pruning_from_the_command_line(tmp_path):
+    """Digits: between events filters come back, after the last one the target holds."""
+    cfg = compose(
+        "train", "data=digits", "method=filter_norm", "hold=false", "rewind=none", "logger=none",
+        "schedule=constant", "schedule.first=1", "schedule.every=1", "schedule.events=2",
+        "schedule.keep=0.5", "epochs=3", "optim.optimizer.momentum=0",
+    )  # fmt: skip
+    experiment = Experiment(cfg, tmp_path)
+    module, callback = experiment.task(), experiment.pruning(experiment.pruned)
+    callback.verbose = False
+    counts = Probe("on_train_batch_end", lambda _, m: nonzero(m.parameters()))
+    run = experiment.trainer(experiment.pruned, [callback, counts])
+    run.fit(module, datamodule=experiment.data())
+    size = sum(p.numel() for p in module.parameters())
+    batches = len(counts.seen) // 3
+    assert [event["epoch"] for event in callback.events] == [1, 2]
+    assert min(counts.seen[batches : 2 * batches]) > 0.75 * size
+    assert max(counts.seen[2 * batches :]) <= 0.5 * size
+    left = callback.events[-1]["left"]
+    assert 0.98 * left < nonzero(module.parameters()) <= left
+
+
+def test_the_command_line_holds_unless_told_otherwise(tmp_path):
+    experiment = Experiment(compose("train"), tmp_path)
+    assert experiment.pruning(experiment.pruned).hold
