@@ -12,7 +12,7 @@ def size(net: torch.nn.Module) -> int:
 # He et al. (2015), table 6: 0.27 M and 0.85 M; option B after Liebenwein et al., counted exactly
 @pytest.mark.parametrize(
     ("depth", "shortcut", "parameters"),
-    [(20, "A", 269_722), (56, "A", 853_018), (20, "B", 272_474)],
+    [(20, "A", 269_722), (56, "A", 853_018), (110, "A", 1_727_962), (20, "B", 272_474)],
 )
 def test_parameter_counts_of_the_literature(depth, shortcut, parameters):
     assert size(ResNet(depth, shortcut=shortcut)) == parameters
