@@ -1,18 +1,17 @@
 """What the image data modules have in common."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
-import pytorch_lightning as pl
-import torch
 from torch import Tensor
 
 from lightning_prune.data.augmentation import CropFlip
 from lightning_prune.data.images import TensorImages, channel_statistics
-from lightning_prune.data.loader import ResumableLoader
+from lightning_prune.data.module import ResumableData
 from lightning_prune.data.split import stratified_split
 
 
-class ImageData(pl.LightningDataModule, ABC):
+class ImageData(ResumableData, ABC):
     r"""Labelled images in memory: training, validation and test set through resumable loaders.
 
     The validation set is split off the training set, a stratified share that is the same whatever
@@ -22,13 +21,9 @@ class ImageData(pl.LightningDataModule, ABC):
     A subclass sets `name`, `classes` and `shape`, and reads its sets in `read`.
 
     Args:
-        batch_size: Samples per batch and process.
-        workers: Worker processes of each loader; 0 reads in the main process, which is fastest for
-            small images.
-        seed: Seed of the order of the training images and of their augmentation.
         validation: Share of the training set that validates, in [0, 1); 0 for no validation.
         augment: Augmentation of the training images, or None.
-        drop_last: Whether a last training batch that is not full is left out.
+        options: The arguments of `ResumableData`: batch_size, workers, seed, drop_last.
 
     Attributes:
         name: What the set is called in messages.
@@ -44,26 +39,14 @@ class ImageData(pl.LightningDataModule, ABC):
     shape: tuple[int, int, int]
 
     def __init__(
-        self,
-        batch_size: int = 128,
-        workers: int = 0,
-        seed: int = 0,
-        validation: float = 0.2,
-        augment: CropFlip | None = None,
-        drop_last: bool = False,
+        self, validation: float = 0.2, augment: CropFlip | None = None, **options: Any
     ) -> None:
-        super().__init__()
-        if batch_size < 1 or workers < 0:
-            raise ValueError(
-                f"Needs batch_size >= 1 and workers >= 0, got {batch_size} and {workers}."
-            )
+        super().__init__(**options)
         if not 0 <= validation < 1:
             raise ValueError(
                 f"validation is a share of the training set in [0, 1), got {validation}."
             )
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.validation, self.augment, self.drop_last = validation, augment, drop_last
-        self.sets: dict[str, TensorImages] = {}
+        self.validation, self.augment = validation, augment
 
     @abstractmethod
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
@@ -103,28 +86,3 @@ class ImageData(pl.LightningDataModule, ABC):
                 f"got {int(labels.min())} to {int(labels.max())}."
             )
         return images, labels
-
-    def loader(self, which: str, shuffle: bool = False) -> ResumableLoader:
-        """Make a loader of the set "train", "val" or "test"."""
-        return ResumableLoader(
-            self.sets[which],
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            drop_last=self.drop_last and which == "train",
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Batches of (images, labels), in an order of its own for each epoch."""
-        return self.loader("train", shuffle=True)
-
-    def val_dataloader(self) -> ResumableLoader | list[ResumableLoader]:
-        """Batches of the part split off, in fixed order; an empty list without one."""
-        return self.loader("val") if len(self.sets["val"]) else []
-
-    def test_dataloader(self) -> ResumableLoader:
-        """Batches of the test set, in fixed order."""
-        return self.loader("test")

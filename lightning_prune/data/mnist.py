@@ -1,18 +1,14 @@
 """MNIST and Fashion-MNIST from their official files."""
 
-import os
 from pathlib import Path
-from typing import Any, ClassVar
 
 from torch import Tensor
 
-from lightning_prune.data.base import ImageData
 from lightning_prune.data.idx import read_idx
+from lightning_prune.data.official import OfficialImages
 
-ENVIRONMENT = "LIGHTNING_PRUNE_DATA"
 
-
-class MNIST(ImageData):
+class MNIST(OfficialImages):
     r"""70,000 grey images of handwritten digits, 28 x 28 pixels, 10,000 of them for the test.
 
     The four official files are looked for, packed (`.gz`) or not, in `<root>/mnist` and in
@@ -39,60 +35,19 @@ class MNIST(ImageData):
     name = "MNIST"
     classes = 10
     shape = (1, 28, 28)
-    folders: ClassVar[tuple[str, ...]] = ("mnist", "MNIST/raw")
+    folders = ("mnist", "MNIST/raw")
 
-    def __init__(
-        self,
-        root: str | os.PathLike[str] | None = None,
-        subset: str | None = None,
-        download: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        place = root or os.environ.get(ENVIRONMENT)
-        self.root = Path(place).expanduser() if place else None
-        self.subset, self.download = subset, download
-
-    def prepare_data(self) -> None:
-        """Download missing files, if that was asked for; say what is missing, if not."""
-        if self.download and self.subset is None and self.find() is None:
-            import torchvision
-
-            getattr(torchvision.datasets, self.name)(str(self.root), download=True)
-        self.files(train=True)
+    contents = "the four official files (such as train-images-idx3-ubyte.gz)"
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
         """Read the training or the test set: bytes."""
-        images, labels = self.files(train)
+        folder = self.folder()
+        images, labels = (existing(folder / name)[0] for name in names(train))
         return read_idx(images, 3)[:, None], read_idx(labels, 1)
 
-    def files(self, train: bool) -> tuple[Path, Path]:
-        """Find the files of images and labels, or say what is missing."""
-        folder = self.find()
-        if folder is None:
-            fetch = "pass download=True, or " if self.subset is None else ""
-            raise FileNotFoundError(
-                f"{self.name} is not in {self.root}; {fetch}put the four official files (such as "
-                f"{names(True)[0]}.gz) into {self.places()[0]}."
-            )
-        images, labels = (existing(folder / name)[0] for name in names(train))
-        return images, labels
-
-    def find(self) -> Path | None:
-        """Find the first folder with all four files."""
-        for place in self.places():
-            if all(existing(place / name) for name in (*names(True), *names(False))):
-                return place
-        return None
-
-    def places(self) -> list[Path]:
-        """Folders where the files may be."""
-        if self.root is None:
-            raise FileNotFoundError(
-                f"{self.name} does not know where its files are; pass root= (data.root= on the "
-                f"command line) or set {ENVIRONMENT}."
-            )
-        return [self.root / folder / (self.subset or "") for folder in self.folders]
+    def complete(self, folder: Path) -> bool:
+        """Whether all four files are there."""
+        return all(existing(folder / name) for name in (*names(True), *names(False)))
 
 
 class FashionMNIST(MNIST):

@@ -1,5 +1,8 @@
 """LightningModules: loss, metrics and optimizers, no pruning."""
 
+from lightning_prune.tasks.base import Task
 from lightning_prune.tasks.classification import Classification
+from lightning_prune.tasks.regression import Regression
+from lightning_prune.tasks.tagging import Tagging
 
-__all__ = ["Classification"]
+__all__ = ["Classification", "Regression", "Tagging", "Task"]

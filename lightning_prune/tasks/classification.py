@@ -1,18 +1,18 @@
 """Image classification."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, cast
+from functools import partial
+from typing import Any, ClassVar, Literal
 
-import pytorch_lightning as pl
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from lightning_prune.tasks.base import Task
 
-class Classification(pl.LightningModule):
+
+class Classification(Task):
     r"""Classification by cross entropy, with loss and accuracy of training, validation and test.
 
     Logged once per epoch: `train/loss`, `train/accuracy`, and the same for `val` and `test`.
@@ -48,65 +48,16 @@ class Classification(pl.LightningModule):
         interval: Literal["epoch", "step"] = "epoch",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
         if classes < 2:
             raise ValueError(f"Classification needs at least 2 classes, got {classes}.")
-        if interval not in ("epoch", "step"):
-            raise ValueError(f'interval is "epoch" or "step", got {interval!r}.')
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}.")
-        self.net = net
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.classes, self.interval, self.label_smoothing = classes, interval, label_smoothing
-        # imputing NaN for NaN lets a loss that blew up be seen, and is silent
-        self.metrics = nn.ModuleDict()
-        for part in ("train", "val", "test"):
-            self.metrics[f"{part}/loss"] = MeanMetric(nan_strategy=float("nan"))
-            self.metrics[f"{part}/accuracy"] = MulticlassAccuracy(
-                classes, average="micro", validate_args=False
-            )
+        accuracy = partial(MulticlassAccuracy, classes, average="micro", validate_args=False)
+        super().__init__(net, optimizer, scheduler, interval, {"accuracy": accuracy})
+        self.classes, self.label_smoothing = classes, label_smoothing
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute the logits, (batch, classes), of a batch of images."""
-        return self.net(images)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the training loss of a batch of (images, labels)."""
-        return self._loss(batch, "train", self.label_smoothing)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the validation loss of a batch of (images, labels)."""
-        return self._loss(batch, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the test loss of a batch of (images, labels)."""
-        return self._loss(batch, "test")
-
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics."""
-        self._log("train")
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation metrics."""
-        self._log("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test metrics."""
-        self._log("test")
-
-    def configure_optimizers(self) -> Any:
-        """Make the optimizer and, if there is one, the scheduler."""
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
-            return optimizer
-        scheduler = {"scheduler": self.make_scheduler(optimizer), "interval": self.interval}
-        if isinstance(scheduler["scheduler"], ReduceLROnPlateau):
-            scheduler["monitor"] = "val/loss"
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
-    def _loss(
-        self, batch: tuple[Tensor, Tensor], part: str, label_smoothing: float = 0.0
-    ) -> Tensor:
+    def loss(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
+        """Compute the cross entropy of a batch of (images, labels)."""
         images, labels = batch
         logits = self.net(images)
         if logits.shape != (len(labels), self.classes):
@@ -114,16 +65,8 @@ class Classification(pl.LightningModule):
                 f"The task has {self.classes} classes and got logits of {tuple(logits.shape)} for "
                 f"a batch of {len(labels)}; build the network with classes={self.classes}."
             )
-        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        self._metric(part, "loss").update(loss.detach(), len(labels))
-        self._metric(part, "accuracy").update(logits.detach(), labels)
+        smoothing = self.label_smoothing if part == "train" else 0.0
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        self.metric(part, "loss").update(loss.detach(), len(labels))
+        self.metric(part, "accuracy").update(logits.detach(), labels)
         return loss
-
-    def _log(self, part: str) -> None:
-        # once an epoch, because `log` costs a small network more than its optimizer's step
-        for name in ("loss", "accuracy"):
-            metric = self._metric(part, name)
-            self.log(f"{part}/{name}", metric, prog_bar=name == self.main_metric)
-
-    def _metric(self, part: str, name: str) -> Metric:
-        return cast(Metric, self.metrics[f"{part}/{name}"])
