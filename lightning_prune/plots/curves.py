@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lightning_prune.folder import load_report
 from lightning_prune.plots.style import CONTROL, DENSE, PRUNED, new_figure, save
-from lightning_prune.training.folder import load_report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_prune.folder import RunFolder
 from lightning_prune.plots import plot_curve, plot_layers
-from lightning_prune.training.folder import RunFolder
 
 KEEPS = [0.5, 0.2, 0.1]
 SCORES = [0.97, 0.96, 0.9]
