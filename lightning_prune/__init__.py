@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from lightning_prune.network.layers import LayerFilter
     from lightning_prune.prune import prune
     from lightning_prune.report import PruneReport
-    from lightning_prune.schedules import Geometric, OneShot, Polynomial, Steps
+    from lightning_prune.schedules import Constant, Geometric, OneShot, Polynomial, Steps
+    from lightning_prune.table import curves
     from lightning_prune.training.callback import Pruning
     from lightning_prune.training.migration import from_model_pruning
     from lightning_prune.training.rewind import Rewind
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Constant": "schedules",
     "Geometric": "schedules",
     "LayerFilter": "network.layers",
     "Method": "methods",
@@ -34,6 +36,7 @@ _HOMES = {
     "Rewind": "training.rewind",
     "Steps": "schedules",
     "compose": "configs",
+    "curves": "table",
     "from_model_pruning": "training.migration",
     "import_torch_pruned": "training.torch_pruned",
     "methods": "methods",
@@ -41,6 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Constant",
     "Geometric",
     "LayerFilter",
     "Method",
@@ -52,6 +56,7 @@ __all__ = [
     "Steps",
     "__version__",
     "compose",
+    "curves",
     "from_model_pruning",
     "import_torch_pruned",
     "methods",

@@ -45,7 +45,9 @@ def test_the_page_of_configuration_names_every_key(checkout: Path):
     assert set(rows) == keys
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/methods.md", "docs/configuration.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/methods.md", "docs/configuration.md", "docs/sweeps.md"]
+)
 def test_links_between_pages_lead_somewhere(page: str, checkout: Path):
     path = checkout / page
     for target in re.findall(r"\]\(([^)#]+)", path.read_text()):

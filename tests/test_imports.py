@@ -20,13 +20,15 @@ RANKS = {
     "allocations": 3,
     "schedules": 4,
     "report": 4,
+    "folder": 4,
+    "table": 4,
     "methods": 4,
     "account": 5,
     "prune": 5,
     "training": 6,
     "evaluation": 6,
     "testing": 6,
-    "plots": 7,
+    "plots": 5,
     "cli": 8,
 }
 # rooms of their own, which read no other

@@ -22,6 +22,8 @@ class StageCheckpoints(Checkpoint):
     - `dense.ckpt` just before the first event;
     - `cycles/event_00.pt`, ...: weights alone, just before every event; the n-th has seen n.
 
+    A stage that stops before the first event is stopped here.
+
     Arguments:
         stage: Where to.
         schedule: When.
@@ -65,6 +67,7 @@ class StageCheckpoints(Checkpoint):
         save_weights(trainer, module, self.stage.cycle(events))
         if events == 0:
             trainer.save_checkpoint(self.stage.dense)
+            trainer.should_stop = trainer.should_stop or self.stage.stops
 
 
 def save_weights(trainer: pl.Trainer, module: pl.LightningModule, path: Path) -> None:

@@ -91,19 +91,29 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 
 def _check_data(cfg: DictConfig) -> None:
+    name = cfg.data._target_.rpartition(".")[2]
+    if "path" in cfg.data:
+        _check_path(name, cfg.data.path)
     if "root" not in cfg.data or cfg.data.get("download"):
         return
-    name = cfg.data._target_.rpartition(".")[2]
+    fetch = ", or data.download=true to fetch it" if "download" in cfg.data else ""
     if cfg.data.root is None:
         raise ValueError(
             f"{name} does not know where its files are: set LIGHTNING_PRUNE_DATA, or give "
-            "data.root=FOLDER (data.download=true fetches them)."
+            f"data.root=FOLDER{fetch}."
         )
     if not Path(cfg.data.root).expanduser().is_dir():
         raise FileNotFoundError(
             f"The data folder {cfg.data.root} does not exist; give data.root=FOLDER that holds "
-            f"{name}, or data.download=true to fetch it."
+            f"{name}{fetch}."
         )
+
+
+def _check_path(name: str, path: str | None) -> None:
+    if path is None:
+        raise ValueError(f"{name} needs data.path=PLACE, its file or folder.")
+    if not Path(path).expanduser().exists():
+        raise FileNotFoundError(f"{path} does not exist; give data.path=PLACE that {name} reads.")
 
 
 def _check_loggers(cfg: DictConfig) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from lightning_prune import __version__
+from lightning_prune.cli.identity import control_identity, dense_identity
 from lightning_prune.methods import Method
 from lightning_prune.schedules import Schedule, Steps
 from lightning_prune.training import Pruning, Rewind
@@ -23,17 +24,21 @@ QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
 @dataclass(frozen=True)
 class Stage:
-    """A training of the run: that of the pruned network, or that of its dense control.
+    """A training of the run: of the pruned network, of its dense control, or of the dense phase.
 
     Arguments:
         name: What it is called while it works.
         folder: Where it leaves its files.
-        method: None for the control.
+        method: None for the control and the dense phase.
+        stops: It ends just before the first event.
+        shared: It is trained once for all runs of a sweep that have it.
     """
 
     name: str
     folder: Path
     method: Method | None
+    stops: bool = False
+    shared: bool = False
 
     @property
     def checkpoints(self) -> Path:
@@ -48,7 +53,7 @@ class Stage:
     @property
     def final(self) -> Path:
         """The checkpoint after the last epoch; that it is there says that the stage is over."""
-        return self.checkpoints / "final.ckpt"
+        return self.dense if self.stops else self.checkpoints / "final.ckpt"
 
     def cycle(self, events: int) -> Path:
         """The weights at the end of the cycle that the n-th event began; of 0, the dense ones."""
@@ -61,9 +66,11 @@ class Experiment:
     Arguments:
         cfg: The composed config.
         folder: Of the run.
+        sweep: Folder of the sweep that the run is part of, for what its runs share; None: it is
+            a run of its own.
     """
 
-    def __init__(self, cfg: DictConfig, folder: Path) -> None:
+    def __init__(self, cfg: DictConfig, folder: Path, sweep: Path | None = None) -> None:
         self.cfg = cfg
         self.folder = folder
         self.schedule: Schedule = instantiate(cfg.schedule)
@@ -74,6 +81,20 @@ class Experiment:
         # a table without entries is how yaml says that there is no method
         self.pruned = Stage("pruned", folder, instantiate(cfg.method) or None)
         self.control = Stage("control", folder / "control", None)
+        # the stage that trains the network until the first event
+        self.before = self.pruned
+        self.quiet = sweep is not None
+        if sweep is not None and cfg.share:
+            self._share(sweep)
+
+    def _share(self, sweep: Path) -> None:
+        """The dense phase, if there is one, and the control have folders of their own."""
+        times, unit = self.schedule.targets(), self.schedule.unit
+        control = sweep / "control" / control_identity(self.cfg, times, unit)
+        self.control = Stage("control", control, None, shared=True)
+        if min(times) > 0:
+            dense = sweep / "dense" / dense_identity(self.cfg, min(times), unit)
+            self.before = Stage("dense", dense, None, stops=True, shared=True)
 
     def _shorten(self) -> None:
         """The first and the last event only, one epoch apart, whatever the schedule says."""
@@ -104,8 +125,9 @@ class Experiment:
             layers=instantiate(self.cfg.layers),
             batches=self.cfg.batches,
             rewind=self.rewind,
+            hold=self.cfg.hold,
             folder=stage.folder,
-            verbose=stage.method is not None,
+            verbose=stage.method is not None and not self.quiet,
         )
 
     def trainer(self, stage: Stage, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -132,16 +154,6 @@ class Experiment:
             cfg.pop("strategy", None)
             cfg.pop("max_epochs", None)
         return instantiate(cfg)
-
-    def settings(self) -> dict[str, Any]:
-        """The resolved config; the data folder stays a reference, since it is the machine's."""
-        plain = OmegaConf.to_container(self.cfg, resolve=True)
-        assert isinstance(plain, dict)
-        raw = OmegaConf.to_container(self.cfg, resolve=False)
-        assert isinstance(raw, dict)
-        if "root" in plain["data"]:
-            plain["data"]["root"] = raw["data"]["root"]
-        return {str(key): value for key, value in plain.items()}
 
     def environment(self) -> dict[str, Any]:
         """Versions and the kind of machine; no path and no name of it."""

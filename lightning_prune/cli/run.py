@@ -12,11 +12,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_prune.cli.experiment import Experiment
+from lightning_prune.cli.identity import settings
 from lightning_prune.cli.scores import Scores
-from lightning_prune.cli.stages import control_start, first_process, has_control, prepare, train
+from lightning_prune.cli.stages import first_process, prepare, train_all
 from lightning_prune.cli.summary import draw, finish, show
+from lightning_prune.folder import RunFolder
 from lightning_prune.methods import method_name
-from lightning_prune.training.folder import RunFolder
 
 # Lightning's advice that a small run does not follow on purpose, and what it says about itself
 ADVICE = (
@@ -26,27 +27,25 @@ ADVICE = (
 )
 
 
-def run(cfg: DictConfig, folder: Path) -> float | None:
+def run(cfg: DictConfig, folder: Path, sweep: Path | None = None) -> float | None:
     """One whole run.
 
     Arguments:
         cfg: The composed and checked config.
         folder: Where everything goes.
+        sweep: Folder of the sweep that the run is part of; None: it is a run of its own.
 
     Returns:
         The main metric of the pruned network on the test set; None on other processes than the
         first.
     """
     with quiet(), threads(cfg.threads):
-        experiment = Experiment(cfg, folder)
+        experiment = Experiment(cfg, folder, sweep)
         start = prepare(experiment)
         results = RunFolder(folder)
         if first_process():
             begin(results, experiment)
-        train(experiment, experiment.pruned, start)
-        control = has_control(experiment)
-        if control:
-            train(experiment, experiment.control, control_start(experiment, start))
+        control = train_all(experiment, start)
         if torch.distributed.is_initialized():  # one process tests, on its own
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
@@ -54,21 +53,22 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             return None
         report = finish(results, experiment, Scores(experiment), control)
         draw(report, folder)
-        show(report, folder)
+        if sweep is None:
+            show(report, folder)
     metric = report["extra"].get("main_metric")
     return report["final"]["metrics"].get(metric)
 
 
 def begin(results: RunFolder, experiment: Experiment) -> None:
     """Write down what is run, before it runs."""
-    settings = experiment.settings()
-    (results.path / "config.yaml").write_text(OmegaConf.to_yaml(settings))
+    resolved = settings(experiment.cfg)
+    (results.path / "config.yaml").write_text(OmegaConf.to_yaml(resolved))
     results.update_report(
         method=method_name(experiment.pruned.method),
         seed=experiment.cfg.seed,
         measure=experiment.cfg.measure,
         environment=experiment.environment(),
-        config=settings,
+        config=resolved,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from lightning_prune.cli.experiment import Experiment
 from lightning_prune.evaluation.size import measure_sizes
+from lightning_prune.folder import RunFolder
 from lightning_prune.network.batches import example_batch, network_input
 
 
@@ -39,15 +40,34 @@ class Scores:
         found = self.trainer.test(task, datamodule=self.data, verbose=False)
         return {name: float(value) for part in found for name, value in part.items()}
 
-    def compare(self, checkpoints: dict[str, Path]) -> dict[str, dict[str, Any]]:
-        """Size, latency and test metrics of several checkpoints; latencies are interleaved."""
+    def compare(
+        self, checkpoints: dict[str, Path], shared: dict[str, Path]
+    ) -> dict[str, dict[str, Any]]:
+        """Size, latency and test metrics of several checkpoints; latencies are interleaved.
+
+        Arguments:
+            checkpoints: By name.
+            shared: By name of a network that several runs share, the folder that remembers its
+                metrics, so that it is tested once.
+        """
         tasks = {name: self.load(path) for name, path in checkpoints.items()}
-        metrics = {name: self.test(task) for name, task in tasks.items()}
+        metrics = {
+            name: self._remember(shared[name], task) if name in shared else self.test(task)
+            for name, task in tasks.items()
+        }
         sizes = measure_sizes(list(tasks.values()), self._example())
         return {
             name: {**size, "metrics": metrics[name]}
             for name, size in zip(tasks, sizes, strict=True)
         }
+
+    def _remember(self, folder: Path, task: pl.LightningModule) -> dict[str, float]:
+        """The metrics that lie in the folder, else those of a test that is written there."""
+        results = RunFolder(folder)
+        known = results.read_report()["final"]
+        if known is None:
+            known = results.update_report(final={"metrics": self.test(task)})["final"]
+        return known["metrics"]
 
     def _has_test(self) -> bool:
         return type(self.data).test_dataloader is not pl.LightningDataModule.test_dataloader

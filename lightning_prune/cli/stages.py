@@ -6,17 +6,21 @@ import os
 import shutil
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lightning_prune.cli.checkpoints import StageCheckpoints, check_fits
 from lightning_prune.cli.checks import short, source
 from lightning_prune.cli.experiment import Experiment, Stage
 from lightning_prune.cli.progress import EpochBar
-from lightning_prune.training.checkpoints import latest_checkpoint
+from lightning_prune.training.checkpoints import damage, latest_checkpoint
 
 # of a run: what is set aside when the same command starts again
 RESULTS = ("checkpoints", "control", "plots", "logs", "config.yaml")
-FILES = ("events.csv", "layers.csv", "report.json")
+FILES = ("events.csv", "layers.csv", "report.json", "rows.csv", "error.txt")
 
 
 def prepare(experiment: Experiment) -> Path | None:
@@ -51,7 +55,9 @@ def _arrange(experiment: Experiment, place: Path | None) -> None:
     """Set aside what is not gone on from, and take over what is."""
     folder, own = experiment.folder, experiment.pruned.checkpoints
     if place is None:
-        _set_aside(folder)
+        # a run of a sweep that broke before its first checkpoint has nothing to keep
+        if not experiment.quiet or any(own.glob("*.ckpt")):
+            _set_aside(folder)
         return
     theirs = place.resolve() if place.is_dir() else place.resolve().parent
     if theirs == own.resolve():
@@ -61,6 +67,62 @@ def _arrange(experiment: Experiment, place: Path | None) -> None:
         shutil.copytree(theirs, own)
         if (theirs.parent / "control").is_dir():
             shutil.copytree(theirs.parent / "control", folder / "control")
+
+
+def train_all(experiment: Experiment, start: Path | None) -> bool:
+    """Train the dense phase, the pruned network and the control, as far as they are not there.
+
+    What runs of a sweep share is trained by the first of them; others wait for it.
+
+    Arguments:
+        experiment: The run.
+        start: The checkpoint of the pruned network to go on from, or None.
+
+    Returns:
+        Whether there is a control.
+    """
+    before = experiment.before
+    if before.shared and start is None:
+        with alone(before.folder, "the dense network"):
+            if not _whole(before.dense):
+                train(experiment, before, _latest(before))
+        start = before.dense
+    train(experiment, experiment.pruned, start)
+    if not has_control(experiment):
+        return False
+    control = experiment.control
+    if not control.shared:
+        train(experiment, control, control_start(experiment, start))
+        return True
+    with alone(control.folder, "the dense control"):
+        if not _whole(control.final):
+            dense = before.dense if before.dense.is_file() else None
+            train(experiment, control, _latest(control) or dense)
+    return True
+
+
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Inside, no other process works in the folder; the system ends the lock of a killed one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Waiting for {what} that another run is at work on.", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _whole(path: Path) -> bool:
+    return path.is_file() and damage(path) is None
+
+
+def _latest(stage: Stage) -> Path | None:
+    return latest_checkpoint(stage.checkpoints) if stage.checkpoints.is_dir() else None
 
 
 def train(experiment: Experiment, stage: Stage, start: Path | None) -> None:
@@ -86,9 +148,11 @@ def train(experiment: Experiment, stage: Stage, start: Path | None) -> None:
     try:
         trainer.fit(task, datamodule=experiment.data(), ckpt_path=start)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        print("Stopped; the same command with ckpt_path=last goes on.", file=sys.stderr)
+        how = "" if experiment.quiet else " with ckpt_path=last"
+        print(f"Stopped; the same command{how} goes on.", file=sys.stderr)
         raise
-    trainer.save_checkpoint(stage.final)
+    if not stage.stops:
+        trainer.save_checkpoint(stage.final)
 
 
 def control_start(experiment: Experiment, pruned_start: Path | None) -> Path | None:
@@ -109,6 +173,8 @@ def has_control(experiment: Experiment) -> bool:
     """Whether a control is asked for, and comparable: with the dense prefix, or from scratch."""
     if not experiment.cfg.control or experiment.pruned.method is None:
         return False
+    if experiment.control.shared:
+        return True
     if experiment.pruned.dense.is_file() or experiment.schedule.due(-1, 0) is not None:
         return True
     if experiment.control.final.is_file():

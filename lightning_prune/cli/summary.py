@@ -13,9 +13,9 @@ from rich.table import Table
 from lightning_prune.cli.checks import short
 from lightning_prune.cli.experiment import Experiment
 from lightning_prune.cli.scores import Scores
+from lightning_prune.folder import RunFolder
 from lightning_prune.plots import plot_curve, plot_layers
 from lightning_prune.report import keep_text
-from lightning_prune.training.folder import RunFolder
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -29,10 +29,14 @@ def finish(
         The report.
     """
     pruned = experiment.pruned
-    compared = {"dense": pruned.cycle(0), "final": pruned.final}
+    compared = {"dense": experiment.before.cycle(0), "final": pruned.final}
     if control:
         compared["control"] = experiment.control.final
-    known = scores.compare({name: path for name, path in compared.items() if path.is_file()})
+    stages = {"dense": experiment.before, "control": experiment.control}
+    known = scores.compare(
+        {name: path for name, path in compared.items() if path.is_file()},
+        {name: stage.folder for name, stage in stages.items() if stage.shared},
+    )
     events = trained_events(experiment)
     for number, event in enumerate(events, 1):
         last = number == len(events)

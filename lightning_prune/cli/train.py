@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_prune.cli.checks import check
@@ -34,7 +35,12 @@ LIGHTNING_MISTAKE = "MisconfigurationException"
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def job(cfg: DictConfig) -> float | None:
     """One run; returns the main metric of the pruned network, for sweepers that optimise it."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        from lightning_prune.cli.sweep import Sweep
+
+        return Sweep.current(cfg.name).run(cfg, folder)
     try:
         check(cfg, folder)
         from lightning_prune.cli.run import run

@@ -1,0 +1,93 @@
+"""Identity: what makes two runs the same run, and what makes two dense networks the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# changes where a run writes, what it prints or whether it is trained, but no number of it
+OUTPUT = {"name", "ckpt_path", "logger", "control", "share", "redo", "hydra"}
+# of trainer, task, data: where it runs and how fast
+MACHINE = {
+    "accelerator", "devices", "num_nodes", "strategy", "threads", "workers", "num_workers",
+    "pin_memory", "persistent_workers", "prefetch_factor", "download", "default_root_dir",
+    "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing",
+}  # fmt: skip
+PATHS = {"root", "path"}
+# what the pruned network alone has
+PRUNING = {"method", "measure", "batches", "hold"}
+DIGITS = 12
+
+
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config; the data folder stays a reference, since it is the machine's."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(plain, dict)
+    assert isinstance(raw, dict)
+    if "root" in plain["data"]:
+        plain["data"]["root"] = raw["data"]["root"]
+    return {str(key): value for key, value in plain.items()}
+
+
+def run_identity(cfg: DictConfig) -> str:
+    """12 hexadecimal digits: equal for configs that describe the same numbers."""
+    return _hash(_essence(settings(cfg), OUTPUT))
+
+
+def control_identity(cfg: DictConfig, times: Mapping[int, float], unit: str) -> str:
+    """Equal for runs whose dense controls are the same training.
+
+    Arguments:
+        cfg: The composed config.
+        times: The events; the control rewinds when they happen, whatever they keep.
+        unit: Of the times.
+    """
+    return _hash([_dense(cfg), sorted(times), unit])
+
+
+def dense_identity(cfg: DictConfig, first: int, unit: str) -> str:
+    """Equal for runs that are the same training until the first event.
+
+    Arguments:
+        cfg: The composed config.
+        first: Time of the first event.
+        unit: Of the time.
+    """
+    return _hash([_dense(cfg), first, unit])
+
+
+def _dense(cfg: DictConfig) -> Any:
+    """What a network that is never pruned depends on."""
+    return _essence(settings(cfg), OUTPUT | PRUNING | {"schedule"})
+
+
+def _essence(value: Any, without: set[str]) -> Any:
+    """The value without the keys that change no number; of a path its last part is left."""
+    if isinstance(value, Mapping):
+        return {
+            str(key): _name(entry) if key in PATHS else _essence(entry, MACHINE)
+            for key, entry in value.items()
+            if key not in without | MACHINE
+        }
+    if isinstance(value, list):
+        return [_essence(entry, MACHINE) for entry in value]
+    return value
+
+
+def _name(path: Any) -> Any:
+    """A reference as it is; the last part of a path, which is the data's and not the machine's."""
+    return path if path is None or str(path).startswith("${") else PurePath(str(path)).name
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
