@@ -18,7 +18,11 @@ from lightning_prune.configs import CONF, compose
 GROUPS = ("data", "model", "task", "optim", "method", "schedule", "rewind")
 PARTS = ("criterion", "structure", "allocation")
 # what has no default that could be right
-NEEDED = {"steps": ["schedule.keeps={30: 0.5, 60: 0.2}"]}
+NEEDED = {
+    "steps": ["schedule.keeps={30: 0.5, 60: 0.2}"],
+    "lenet5": ["data=mnist"],  # of images larger than the default's
+    "text_encoder": ["data=ud_english"],
+}
 
 # a pattern is an allocation's business, and only that one's
 TOGETHER = {
