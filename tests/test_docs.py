@@ -46,7 +46,11 @@ def test_the_page_of_configuration_names_every_key(checkout: Path):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/methods.md", "docs/configuration.md", "docs/sweeps.md"]
+    "page",
+    [
+        "README.md",
+        *(f"docs/{page}.md" for page in ("methods", "configuration", "sweeps", "comparison")),
+    ],
 )
 def test_links_between_pages_lead_somewhere(page: str, checkout: Path):
     path = checkout / page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +100,11 @@ class Pruning(pl.Callback):
         if self.measure not in ("params", "macs"):
             raise ValueError(f"The measure is 'params' or 'macs', not {self.measure!r}.")
         keeps = list(self.schedule.targets().values())
-        rises = any(later > earlier for earlier, later in pairwise(keeps))
-        if self.method and not self.method.criterion.regrows and rises:
+        if self.method and not self.method.criterion.regrows and keeps != sorted(keeps)[::-1]:
             raise ValueError(f"keep may not rise from event to event, as it does in {keeps}.")
         if self.method and self.method.criterion.regrows and not self.hold:
-            raise ValueError(
-                f"{type(self.method.criterion).__name__} chooses what comes back, and with "
-                "hold=False everything may; leave hold=True."
-            )
+            name = type(self.method.criterion).__name__
+            raise ValueError(f"{name} chooses what comes back; leave hold=True.")
         if self.rewind and self.rewind.to > min(self.schedule.targets()):
             raise ValueError(
                 f"Rewind(to={self.rewind.to}) lies after the first event at "

@@ -16,6 +16,8 @@ from sweeps import sweep, table
 from lightning_prune import curves
 from lightning_prune.cli.train import main
 
+pytestmark = pytest.mark.slow
+
 GRID = ("method=magnitude,random_filters", "schedule.keep=0.5,0.3", "seed=0,1")
 
 
