@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_prune.configs import compose
     from lightning_prune.methods import Method, methods
     from lightning_prune.network.layers import LayerFilter
+    from lightning_prune.network.samples import Samples
     from lightning_prune.prune import prune
     from lightning_prune.report import PruneReport
     from lightning_prune.schedules import Constant, Geometric, OneShot, Polynomial, Steps
@@ -34,6 +35,7 @@ _HOMES = {
     "PruneReport": "report",
     "Pruning": "training.callback",
     "Rewind": "training.rewind",
+    "Samples": "network.samples",
     "Steps": "schedules",
     "compose": "configs",
     "curves": "table",
@@ -53,6 +55,7 @@ __all__ = [
     "PruneReport",
     "Pruning",
     "Rewind",
+    "Samples",
     "Steps",
     "__version__",
     "compose",

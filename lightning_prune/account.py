@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Selection
+from lightning_prune.bounds import Bounds
 from lightning_prune.methods import Method, method_name
 from lightning_prune.network.counting import count_nonzero
 from lightning_prune.network.groups import Group
@@ -18,13 +20,15 @@ from lightning_prune.report import LayerReport, PruneReport
 from lightning_prune.structures import Measure, Structure, full_cost
 
 
-def report(
+def report(  # noqa: PLR0913
     network: Network,
     method: Method,
     keep: float,
     measure: Measure,
     selection: Selection,
     started: float,
+    bounds: Bounds | None = None,
+    notes: Sequence[str] = (),
 ) -> PruneReport:
     """The report of a selection that was written; `started` is a `time.perf_counter`."""
     groups = [group for group in selection.gains if group.layers]
@@ -33,17 +37,24 @@ def report(
     seconds = time.perf_counter() - started
     graph = network.traced()
     nonzeros = network.nonzeros()
-    notes: list[str] = []
+    told: list[str] = []
     if selection.floors:
-        notes.append(
+        told.append(
             "floors against layer collapse kept units that the cut would have removed in "
             + ", ".join(selection.floors)
         )
+    if method.allocation.expected:
+        told.append(
+            "units were drawn with replacement: what is left is what was expected, and the "
+            "non-zeros are what was drawn"
+        )
     if graph is None:
-        notes.append(f"multiply-adds are not known: {network.untraceable}")
+        told.append(f"multiply-adds are not known: {network.untraceable}")
     pruned = {layer.name for group in groups for layer in group.layers}
     for name, why in method.structure.refused(network.layers, network.graph).items():
-        notes.append(f"{name} keeps {'some of ' if name in pruned else ''}its units: {why}")
+        told.append(f"{name} keeps {'some of ' if name in pruned else ''}its units: {why}")
+    if bounds is not None and bounds.layers:
+        told.append(bounds.note())
     return PruneReport(
         method=method_name(method),
         measure=measure,
@@ -58,8 +69,11 @@ def report(
         macs_effective=network.effective_macs(nonzeros),
         cut=selection.cut if selection.cut is None or math.isfinite(selection.cut) else None,
         seconds=seconds,
-        layers=layer_reports(network, method.structure, selection.gains, nonzeros),
-        notes=tuple(notes),
+        layers=layer_reports(network, method.structure, selection.gains, nonzeros, bounds),
+        notes=(*told, *notes),
+        bound=bounds.bound if bounds and bounds.layers else None,
+        error=bounds.error if bounds and bounds.layers else None,
+        held_out=bounds.held_out if bounds and bounds.layers else None,
     )
 
 
@@ -68,6 +82,7 @@ def layer_reports(
     structure: Structure,
     gains: Mapping[Group, tuple[Structure, Tensor]],
     nonzeros: Mapping[nn.Parameter, int],
+    bounds: Bounds | None = None,
 ) -> tuple[LayerReport, ...]:
     """One row for every prunable layer."""
     graph = network.traced()
@@ -79,6 +94,7 @@ def layer_reports(
             nonzero = count_nonzero(weight)
         units = len(structure.units(layer, weight))
         positions = layer.positions if graph else None
+        bound = bounds.layers.get(layer.name) if bounds else None
         rows.append(
             LayerReport(
                 name=layer.name,
@@ -88,6 +104,7 @@ def layer_reports(
                 nonzero=nonzero,
                 macs=None if positions is None else positions * weight.numel(),
                 macs_effective=None if positions is None else positions * nonzero,
+                **(dataclasses.asdict(bound) if bound else {}),
             )
         )
     return tuple(rows)

@@ -45,6 +45,9 @@ EVENT_COLUMNS = (
     "macs",
     "macs_effective",
     "seconds",
+    "bound",
+    "error",
+    "held_out",
 )
 # of a sweep's table: it begins with these; metrics and the settings of the command follow
 COLUMNS = (
@@ -53,7 +56,10 @@ COLUMNS = (
     "dense", "control",
 )  # fmt: skip
 CLOSING = ("identity", "command")
-LAYER_COLUMNS = ("name", "units", "kept", "params", "nonzero", "macs", "macs_effective")
+LAYER_COLUMNS = (
+    "name", "units", "kept", "params", "nonzero", "macs", "macs_effective", "bound_seen", "bound",
+    "error", "error_mean",
+)  # fmt: skip
 
 
 class RunFolder:

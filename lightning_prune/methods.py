@@ -5,8 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lightning_prune.allocations import ERK, Allocation, Patterned, Threshold, Uniform
-from lightning_prune.criteria import SET, Criterion, Magnitude, Random, RigL
+from lightning_prune.allocations import (
+    ERK,
+    Allocation,
+    EqualError,
+    Patterned,
+    Threshold,
+    Uniform,
+    UniformRows,
+    WaterFilling,
+)
+from lightning_prune.criteria import (
+    SET,
+    SNIP,
+    Criterion,
+    Magnitude,
+    MeanActivation,
+    Random,
+    RigL,
+    SiPP,
+    SynFlow,
+    Taylor,
+    ThiNet,
+    Wanda,
+)
 from lightning_prune.structures import Blocks, Channels, Filters, Pattern, Structure, Weights
 
 
@@ -65,6 +87,19 @@ _TABLE: dict[str, Callable[[], Method | None]] = {
     "channel_norm_global": lambda: Method(Magnitude(), Channels(), Threshold(scale="layer_max")),
     "pattern_2_4": lambda: Method(Magnitude(), Pattern(2, 4), Patterned()),
     "block_magnitude": lambda: Method(Magnitude(), Blocks(4, 4), Threshold()),
+    "sipp": lambda: Method(SiPP(), Weights(), Threshold()),
+    "sipp_rand": lambda: Method(SiPP("max"), Weights(), WaterFilling("random")),
+    "sipp_hybrid": lambda: Method(SiPP("max"), Weights(), WaterFilling("hybrid")),
+    "snip": lambda: Method(SNIP(), Weights(), Threshold()),
+    "snip_filters": lambda: Method(SNIP(), Filters("sum"), Threshold()),
+    "taylor": lambda: Method(Taylor(), Filters("sum"), Threshold()),
+    "synflow": lambda: Method(SynFlow(), Weights(), Threshold()),
+    "wanda": lambda: Method(Wanda(), Weights(), UniformRows()),
+    "pfp": lambda: Method(SiPP("max"), Channels("max"), EqualError()),
+    "pfp_rand": lambda: Method(SiPP("max"), Channels("max"), EqualError("random")),
+    "pfp_partial": lambda: Method(SiPP("max"), Channels("max"), EqualError("partial")),
+    "thinet": lambda: Method(ThiNet(), Channels(), Uniform()),
+    "mean_activation": lambda: Method(MeanActivation(), Channels(), Uniform()),
     "random": lambda: Method(Random(), Weights(), Threshold()),
     "random_filters": lambda: Method(Random(), Filters(), Threshold()),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,11 @@ class LayerReport:
         nonzero: Entries that are not zero.
         macs: Multiply-adds per sample of the dense layer; None: not traced.
         macs_effective: Those of the entries that are not zero; None: not traced.
+        bound_seen: Theory's bound on the relative error of the layer's sums, for the inputs that
+            the criterion saw; None: there is no theory, or units were drawn.
+        bound: The same for other inputs; 1 and more says nothing.
+        error: The error measured on held-out inputs, the largest over rows and inputs.
+        error_mean: The same, the mean over rows.
     """
 
     name: str
@@ -32,6 +37,10 @@ class LayerReport:
     nonzero: int
     macs: int | None = None
     macs_effective: int | None = None
+    bound_seen: float | None = None
+    bound: float | None = None
+    error: float | None = None
+    error_mean: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,9 @@ class PruneReport:
         seconds: Wall-clock time of the event.
         layers: One row a layer.
         notes: What a reader should know: floors that bind, layers left out and why.
+        bound: The largest of the layers' bounds; None: the method has no theory.
+        error: The largest of the layers' errors.
+        held_out: Samples that the errors were measured on; 0: none but those seen.
     """
 
     method: str
@@ -71,6 +83,9 @@ class PruneReport:
     seconds: float
     layers: tuple[LayerReport, ...]
     notes: tuple[str, ...] = ()
+    bound: float | None = None
+    error: float | None = None
+    held_out: int | None = None
 
     @property
     def gap(self) -> int:
@@ -102,6 +117,18 @@ class PruneReport:
         return captured.get()
 
 
+def bounds_of(events: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What a report says of bounds: those of the last event; None where it has none."""
+    if not events or events[-1].get("bound") is None:
+        return None
+    last = events[-1]
+    names = ("name", "bound_seen", "bound", "error", "error_mean")
+    layers = [{n: row[n] for n in names} for row in last["layers"] if row["bound"] is not None]
+    vacuous = [row["name"] for row in layers if row["bound"] >= 1]
+    about = {name: last[name] for name in ("bound", "error", "held_out")}
+    return about | {"layers": layers, "vacuous": vacuous}
+
+
 def keep_text(keep: float) -> str:
     """Both readings of a share, `keep 0.10 (sparsity 0.90)`."""
     digits = 2 if round(keep, 2) > 0.05 else 4
@@ -109,9 +136,9 @@ def keep_text(keep: float) -> str:
 
 
 def layer_table(layers: Iterable[Mapping[str, Any]], title: str) -> Table:
-    """A rich table of layers: weights, what is left of them, units and multiply-adds.
+    """A rich table of layers: weights, what is left of them, units, multiply-adds and bounds.
 
-    Units are left out where they are the weights themselves.
+    Units are left out where they are the weights themselves, bounds where there is no theory.
     """
     from rich.table import Table
 
@@ -121,12 +148,19 @@ def layer_table(layers: Iterable[Mapping[str, Any]], title: str) -> Table:
         columns = {"units": "units", "kept": "kept"} | columns
     if all(row["macs"] is not None for row in rows):
         columns |= {"macs": "macs", "macs_effective": "effective"}
+    bounded = any(row.get("bound") is not None for row in rows)
     table = Table(title=title)
     table.add_column("layer", overflow="fold")
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("keep", justify="right", no_wrap=True)
+    for heading in ("bound", "error") if bounded else ():
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         share = row["nonzero"] / max(row["params"], 1)
-        table.add_row(row["name"], *(f"{row[name]:,}" for name in columns), f"{share:.3f}")
+        cells = [row["name"], *(f"{row[name]:,}" for name in columns), f"{share:.3f}"]
+        if bounded:
+            told = (row["bound"], row["error"])
+            cells += ["" if value is None else f"{value:.3g}" for value in told]
+        table.add_row(*cells)
     return table

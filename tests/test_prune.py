@@ -52,7 +52,7 @@ def awake(model):
 def test_keep_is_exact_to_one_weight(name, dtype):
     for keep in (0.07, 1 / 3, 0.5, 0.9999, 1.0):
         model = awake(net()).to(dtype)
-        report = prune(model, name, keep)
+        report = prune(model, name, keep, **DATA | {"loader": [EXAMPLE.to(dtype)]})
         assert nonzero(model) == report.nonzero == report.left == int(keep * size(model))
 
 

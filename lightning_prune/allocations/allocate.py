@@ -120,7 +120,7 @@ def _by_price(
     }
     cost = sum(price * count for price, count in zip(prices, counts, strict=True))
     floored = tuple(candidates[i].group.name for i in sorted(raised))
-    return Selection(_settled(gains), cost, first.threshold, floored, _rescales(allocation))
+    return _selection(allocation, gains, cost, first.threshold, floored)
 
 
 def _by_keys(
@@ -131,7 +131,7 @@ def _by_keys(
     gains, cost = _cheapest(allocation, candidates, kept, measure)
     if cost > budget:
         raise OverBudgetError(cost, budget)
-    return Selection(_settled(gains), cost, rescaled=_rescales(allocation))
+    return _selection(allocation, gains, cost)
 
 
 def _by_prefix(
@@ -181,7 +181,7 @@ def _by_prefix(
         for candidate, key, piece in zip(candidates, keys, pieces, strict=True)
         if cut is not None and int(((piece < length) & (key < cut)).sum())
     )
-    return Selection(_settled(gains), cost, cut, bound, _rescales(allocation))
+    return _selection(allocation, gains, cost, cut, bound)
 
 
 def _cheapest(
@@ -215,16 +215,21 @@ def _by_structure(gains: Chosen) -> dict[Structure, dict[Group, Tensor]]:
     return parts
 
 
-def _settled(gains: Chosen) -> Chosen:
+def _selection(
+    allocation: Allocation,
+    gains: Chosen,
+    cost: int,
+    cut: float | None = None,
+    floors: tuple[str, ...] = (),
+) -> Selection:
     """With what each structure lets go along."""
     settled: Chosen = {}
     for structure, part in _by_structure(gains).items():
         settled |= {group: (structure, gain) for group, gain in structure.settle(part).items()}
-    return settled
-
-
-def _rescales(allocation: Allocation) -> bool:
-    return type(allocation).gains is not Allocation.gains
+    followed = settled.keys() != gains.keys()
+    chosen = {group: gain for group, (_, gain) in gains.items()} if followed else {}
+    rescaled = type(allocation).gains is not Allocation.gains
+    return Selection(settled, cost, cut, floors, rescaled, chosen)
 
 
 def _reachable_floor(allocation: Allocation, candidate: Candidate, key: Tensor) -> int:

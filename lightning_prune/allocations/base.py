@@ -49,6 +49,8 @@ class Selection:
         cut: The key at which the order was cut; None where nothing was cut.
         floors: Names of the groups whose floor kept units that the cut would have removed.
         rescaled: Some gains may be other than 0 and 1.
+        chosen: By group, the gains before what they left without use went too; empty where
+            nothing does.
     """
 
     gains: Mapping[Group, tuple[Structure, Tensor]]
@@ -56,6 +58,7 @@ class Selection:
     cut: float | None = None
     floors: tuple[str, ...] = ()
     rescaled: bool = False
+    chosen: Mapping[Group, Tensor] = field(default_factory=dict)
 
 
 class OverBudgetError(ValueError):
@@ -102,6 +105,11 @@ class Allocation(ABC):
     @property
     def by_score(self) -> bool:
         """The keys are the scores themselves, so none need be made."""
+        return False
+
+    @property
+    def expected(self) -> bool:
+        """The gains have as many non-zeros as units were kept on average only."""
         return False
 
     @property

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from lightning_prune.training.checkpoints import check_checkpoint
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 def check(cfg: DictConfig, folder: Path) -> None:
@@ -71,6 +68,8 @@ def _check_numbers(cfg: DictConfig) -> None:
     for name, least in (("epochs", 1), ("batches", 1), ("seed", 0), ("threads", 1)):
         value = cfg[name]
         if value is None and name == "threads":
+            continue
+        if name == "batches" and isinstance(value, DictConfig):  # samples; the callback checks them
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} is a whole number from {least} on, not {value!r}.")

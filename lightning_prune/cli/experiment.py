@@ -118,12 +118,14 @@ class Experiment:
 
     def pruning(self, stage: Stage) -> Pruning:
         """The callback of a stage; the control has the same events, which only rewind."""
+        amount = self.cfg.batches
         return Pruning(
             stage.method,
             self.schedule,
             measure=self.cfg.measure,
             layers=instantiate(self.cfg.layers),
-            batches=self.cfg.batches,
+            batches=amount if isinstance(amount, int) else instantiate(amount),
+            recalibrate=self.cfg.recalibrate,
             rewind=self.rewind,
             hold=self.cfg.hold,
             folder=stage.folder,

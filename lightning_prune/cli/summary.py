@@ -14,8 +14,8 @@ from lightning_prune.cli.checks import short
 from lightning_prune.cli.experiment import Experiment
 from lightning_prune.cli.scores import Scores
 from lightning_prune.folder import RunFolder
-from lightning_prune.plots import plot_curve, plot_layers
-from lightning_prune.report import keep_text
+from lightning_prune.plots import plot_bounds, plot_curve, plot_layers
+from lightning_prune.report import bounds_of, keep_text
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -56,6 +56,7 @@ def finish(
         final=known["final"],
         events=events,
         layers=events[-1]["layers"] if events else [],
+        bounds=bounds_of(events),
         environment=experiment.environment(),
         extra=_main_metric(task, known["final"]["metrics"]),
     )
@@ -82,6 +83,8 @@ def draw(report: Mapping[str, Any], folder: Path) -> None:
         plot_curve(report, folder / "plots" / "curve.png")
     if any(event.get("layers") for event in report["events"]):
         plot_layers(report, folder / "plots" / "layers.png")
+    if report["bounds"]:
+        plot_bounds(report, folder / "plots" / "bounds.png")
 
 
 def show(report: Mapping[str, Any], folder: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_prune.network.groups import Group
 from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Structure
 
@@ -38,6 +40,14 @@ class Criterion(ABC):
     def signed_score(self, layer: Layer, structure: Structure) -> Tensor | None:
         """Numbers whose absolute values are the scores, where they cost nothing; else None."""
         return None
+
+    def group_score(self, group: Group, structure: Structure) -> Tensor | None:
+        """(group.size,) where the layers of a group are scored together; None: one by one."""
+        return None
+
+    def rescaled(self, group: Group, structure: Structure, gain: Tensor) -> Tensor:
+        """(group.size,) what is written where these gains were chosen, with the same zeros."""
+        return gain
 
 
 class DataCriterion(Criterion):
@@ -78,11 +88,40 @@ class ActivationCriterion(DataCriterion):
 class GradientCriterion(DataCriterion):
     """Observes the gradient of the loss with respect to a layer's dense weight, once a batch.
 
-    The gradient is taken before any masking and has the weight's shape.
+    The gradient is that of the batch's mean loss, taken before any masking; it has the weight's
+    shape and is in float32 at least. By default the gradients are summed over the samples, so
+    that neither the size of batches nor their order decides (but for rounding, and for norms that
+    take statistics of a batch).
     """
 
     mode: ClassVar[Literal["eval", "train"]] = "train"
 
-    def observe(self, layer: Layer, value: Tensor) -> None:
-        """Combine the gradients of the batches, by the declared reduction."""
-        self.record(layer, value)
+    def observe(self, layer: Layer, value: Tensor, samples: int = 1) -> None:
+        """Combine the gradients of the batches, by the declared reduction.
+
+        Arguments:
+            layer: The layer.
+            value: Gradient of the mean loss of one batch.
+            samples: In the batch; a sum weighs by them, a maximum does not.
+        """
+        self.record(layer, value * samples if self.reduction == "sum" else value)
+
+
+class SyntheticCriterion(GradientCriterion):
+    """Observes the gradient of an objective of its own, on inputs of its own: no data, no labels.
+
+    Only the shapes of an example are needed, and a forward that takes it.
+    """
+
+    mode: ClassVar[Literal["eval", "train"]] = "eval"
+
+    # every process sees the same, and once
+    reduction: ClassVar[Reduction] = "max"
+
+    @abstractmethod
+    def altered(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside, the network is what the criterion looks at; afterwards it is as it was."""
+
+    @abstractmethod
+    def objective(self, outputs: Any) -> Tensor:
+        """The scalar whose gradient is observed, from what the altered network returns."""

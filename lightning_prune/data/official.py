@@ -46,6 +46,10 @@ class OfficialImages(ImageData):
     ) -> None:
         super().__init__(**options)
         self.root = data_root(root)
+        if not isinstance(subset, str | None):
+            raise ValueError(
+                f"subset is the name of a folder inside the data set's, not {subset!r}."
+            )
         self.subset, self.download = subset, download
 
     @abstractmethod

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_prune.network.samples import Amount, Samples
 
 
 def first_loader(loaders: Any) -> Any:
@@ -18,39 +21,57 @@ def first_loader(loaders: Any) -> Any:
 
 
 def draw_batches(
-    loaders: Any,
-    count: int,
-    seed: int = 0,
-    shard: tuple[int, int] = (0, 1),
+    loaders: Any, amount: Amount, shard: tuple[int, int] = (0, 1), *, held_out: bool = False
 ) -> Iterator[Any]:
-    """`count` batches in the loader's own form and size, in an order of their own.
+    """Batches in the loader's own form, of its size at most, in an order of their own.
 
     A data set that can be indexed is read by indices from a seeded stream, so the loader's
     position, its workers and the global random streams stay as they are; only a stream of data
-    has to be begun from its start.
+    has to be begun from its start. The samples are dealt evenly, so that no batch is a rest of
+    one, of which a norm could take no statistics; which samples they are depends on the seed and
+    the number alone, and not on the size of batches.
 
     Arguments:
         loaders: A `DataLoader`, any iterable of batches, or a list or dict of them.
-        count: Number of batches over all shards; fewer if the data end before.
-        seed: Of the order.
+        amount: Number of batches over all shards, or `Samples` with a number, which a stream
+            exceeds by a part of a batch; fewer if the data end before.
         shard: (index, number of shards); each yields every n-th of the batches.
+        held_out: Instead as many of those that come after them, as far as there are any.
     """
     loader = first_loader(loaders)
     if not _indexed(loader):
-        for index, batch in zip(range(count), loader, strict=False):
+        for index, batch in enumerate(_begun(loader, amount, shard[1], held_out)):
             if index % shard[1] == shard[0]:
                 yield batch
         return
     dataset: Any = loader.dataset
-    length = len(dataset)
-    order = torch.randperm(length, generator=torch.Generator().manual_seed(seed)).tolist()
     size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
-    starts = range(0, min(length, count * size), size)
+    drawn = Samples(amount * size) if isinstance(amount, int) else amount
+    stream = torch.Generator().manual_seed(drawn.seed)
+    first = drawn.number if held_out else 0
+    order = torch.randperm(len(dataset), generator=stream)[first:][: drawn.number]
+    if not len(order):
+        return
+    # every shard sees one at least, or it could say nothing of its layers
+    parts = max(math.ceil(len(order) / size), min(len(order), shard[1]))
     fetch = getattr(dataset, "__getitems__", None)
-    collate = loader.collate_fn
-    for start in list(starts)[shard[0] :: shard[1]]:
-        places = order[start : start + size]
-        yield collate(fetch(places) if fetch else [dataset[i] for i in places])
+    for part in order.tensor_split(max(parts, 1))[shard[0] :: shard[1]]:
+        places = part.tolist()
+        yield loader.collate_fn(fetch(places) if fetch else [dataset[i] for i in places])
+
+
+def _begun(loader: Any, amount: Amount, least: int, held_out: bool) -> Iterator[Any]:
+    """Batches from the beginning of a stream, until there are as many as asked for; or the next."""
+    samples, count, passed = 0, 0, not held_out
+    for batch in loader:
+        if passed:
+            yield batch
+        count, samples = count + 1, samples + batch_size(batch)
+        enough = count >= amount if isinstance(amount, int) else samples >= (amount.number or 1)
+        if enough and count >= least:
+            if passed:
+                return
+            samples, count, passed = 0, 0, True
 
 
 def example_batch(loaders: Any, samples: int = 2) -> Any:

@@ -107,7 +107,7 @@ def find_layers(model: nn.Module, chosen: LayerFilter | None = None) -> list[Lay
         for name, module in model.named_modules()
         if isinstance(module, PRUNABLE)
     ]
-    _check_patterns(chosen, prunable)
+    _check_patterns(chosen, prunable, _recurrent(model))
     candidates = [(name, module) for name, module in prunable if chosen(name, module)]
     owned = {id(module) for _, module in candidates}
     elsewhere = {
@@ -135,12 +135,20 @@ def find_layers(model: nn.Module, chosen: LayerFilter | None = None) -> list[Lay
     return layers
 
 
-def _check_patterns(chosen: LayerFilter, prunable: Sequence[tuple[str, nn.Module]]) -> None:
+def _recurrent(model: nn.Module) -> list[str]:
+    """Names of recurrent modules: never pruned, and criteria that watch ask to leave them out."""
+    return [plain_name(n) for n, module in model.named_modules() if isinstance(module, nn.RNNBase)]
+
+
+def _check_patterns(
+    chosen: LayerFilter, prunable: Sequence[tuple[str, nn.Module]], others: Sequence[str]
+) -> None:
     names = [name for name, _ in prunable]
     kinds = {base.__name__ for _, module in prunable for base in type(module).__mro__}
     for which in ("include", "exclude"):
+        known = [*names, *others] if which == "exclude" else names
         for pattern in _listed(getattr(chosen, which) or []):
-            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in known):
                 shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 raise ValueError(
                     f"The {which} pattern {pattern!r} matches no prunable layer; "

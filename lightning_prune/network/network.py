@@ -43,6 +43,7 @@ class Network:
     ) -> None:
         self.model = model
         self.params = dense_parameters(model)
+        self.chosen = chosen or LayerFilter()
         self._untraced = find_layers(model, chosen)
         self._forward = forward
         self._samples = samples

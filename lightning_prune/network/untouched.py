@@ -18,7 +18,7 @@ def untouched(model: nn.Module, mode: str = "eval") -> Iterator[None]:
 
     Modes are set back module by module, buffers (running statistics) and the states of
     torchmetrics are restored, the random streams of torch, CUDA, numpy and python continue where
-    they were, `log` and `log_dict` of a LightningModule are muted, and compiled parts run eagerly
+    they were, `log` and `log_dict` of LightningModules are muted, and compiled parts run eagerly
     so that hooks see every call. Gradients that parameters already hold are not copied: take new
     ones with `torch.autograd.grad`, never with `backward`.
 
@@ -30,13 +30,15 @@ def untouched(model: nn.Module, mode: str = "eval") -> Iterator[None]:
     owned = [(module, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     metrics = [(m, _metric_state(m)) for m in model.modules() if _is_metric(m)]
-    muted = {n: model.__dict__.get(n) for n in ("log", "log_dict") if hasattr(model, n)}
+    loggers = [module for module in model.modules() if hasattr(module, "log_dict")]
+    muted = [(m, n, m.__dict__.get(n)) for m in loggers for n in ("log", "log_dict")]
     cuda = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     streams = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(cuda), torch.compiler.set_stance("force_eager"):
         try:
             model.train(mode == "train")
-            model.__dict__.update(dict.fromkeys(muted, _silence))
+            for module, name, _ in muted:
+                module.__dict__[name] = _silence
             yield
         finally:
             for module, training in modes:
@@ -49,10 +51,10 @@ def untouched(model: nn.Module, mode: str = "eval") -> Iterator[None]:
                     buffer.copy_(before)
             for metric, state in metrics:
                 metric.__dict__.update(state)
-            for name, own in muted.items():
-                model.__dict__.pop(name, None)
+            for module, name, own in muted:
+                module.__dict__.pop(name, None)
                 if own is not None:
-                    model.__dict__[name] = own
+                    module.__dict__[name] = own
             random.setstate(streams[0])
             np.random.set_state(streams[1])
 

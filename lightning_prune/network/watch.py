@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.network.layers import Layer
+from lightning_prune.network.batches import batch_size
+from lightning_prune.network.layers import Layer, LayerFilter, plain_name
 
 Observe = Callable[[Layer, Tensor], None]
+ObserveGradient = Callable[[Layer, Tensor, int], None]
 Run = Callable[[Any, int], Any]
 
 
@@ -51,16 +53,41 @@ def watch_inputs(
     _check_reached(layers, reached)
 
 
+def check_readable(model: nn.Module, layers: Sequence[Layer], chosen: LayerFilter) -> None:
+    """Refuse modules whose weights are used where no hook sees with what.
+
+    Arguments:
+        model: The network.
+        layers: To be watched.
+        chosen: Modules that it leaves out are not asked for.
+
+    Raises:
+        ValueError: A chosen layer is the projection of an `nn.MultiheadAttention`, or an LSTM or
+            a GRU is not left out; it is named.
+    """
+    within = {id(layer.module) for layer in layers}
+    for name, module in model.named_modules():
+        attention = isinstance(module, nn.MultiheadAttention) and id(module.out_proj) in within
+        recurrent = isinstance(module, nn.LSTM | nn.GRU) and chosen(plain_name(name), module)
+        if attention or recurrent:
+            name = plain_name(name)
+            raise ValueError(
+                f"What the weights of {name!r} ({type(module).__name__}) are multiplied with "
+                f"cannot be watched; leave it out with LayerFilter(exclude={name + '*'!r})."
+            )
+
+
 def watch_gradients(
-    layers: Sequence[Layer], observe: Observe, batches: Iterable[Any], loss: Run
+    layers: Sequence[Layer], observe: ObserveGradient, batches: Iterable[Any], loss: Run
 ) -> None:
     """Show the gradient of the loss of every batch with respect to every layer's weight.
 
-    Gradients of one batch's mean loss are weighted equally; `.grad` is neither read nor written.
+    One forward and one backward a batch serve all layers; `.grad` is neither read nor written.
 
     Arguments:
         layers: Watched.
-        observe: Gets a layer and the gradient, in the weight's shape.
+        observe: Gets a layer, the gradient in the weight's shape (float32 where the weight is
+            narrower), and the number of samples in the batch.
         batches: Any iterable; it is iterated here, so that a caller's guard covers it.
         loss: (batch, index) -> scalar tensor.
 
@@ -78,8 +105,13 @@ def watch_gradients(
         for layer, grad in zip(layers, grads, strict=True):
             if grad is not None:
                 reached.add(layer.name)
-                observe(layer, grad.detach())
+                observe(layer, _widened(grad.detach()), batch_size(batch))
     _check_reached(layers, reached)
+
+
+def _widened(grad: Tensor) -> Tensor:
+    """In float32 at least: sums over batches lose what half precision cannot hold."""
+    return grad.float() if grad.dtype in (torch.bfloat16, torch.float16) else grad
 
 
 def _check_reached(layers: Sequence[Layer], reached: set[str]) -> None:

@@ -27,11 +27,14 @@ class Structure(ABC):
         lasting: A unit keeps its identity from event to event, so what is gone stays gone.
         nested: Units of a group can only leave from the last to the first.
         changes_parameters: `write` replaces parameters, so optimizers have to be refilled.
+        structured: Whole outputs leave with everything on them: the network behind an event is
+            another one, in which statistics of norms are estimated anew by default.
     """
 
     lasting: ClassVar[bool] = True
     nested: ClassVar[bool] = False
     changes_parameters: ClassVar[bool] = False
+    structured: ClassVar[bool] = False
 
     @property
     def additive(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
@@ -46,6 +46,7 @@ class Channels(Mask):
     """
 
     reduction: Reduction = "rss"
+    structured: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_reduction(self.reduction, "Channels")

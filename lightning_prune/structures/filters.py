@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -43,6 +43,7 @@ class Filters(Mask):
     """
 
     reduction: Reduction = "rss"
+    structured: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_reduction(self.reduction, "Filters")

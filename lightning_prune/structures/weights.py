@@ -28,8 +28,9 @@ class Weights(Mask):
     Arguments:
         clean: Neurons and filters that are left without a non-zero input or output go as well,
             with their biases, their entries of norms and their other weights, which then count
-            as removed: `keep` reaches below the share of the biases. The constant that a neuron
-            without input passed on is lost with it. Which units there are is traced; layers
+            as removed: `keep` reaches below the share of the biases. What a neuron without input
+            passed on is added to the biases of its readers where that is exact; see
+            `lightning_prune.fold`. Which units there are is traced; layers
             whose units cannot be followed keep them. The budget is met to one weight and what
             leaves with it.
     """

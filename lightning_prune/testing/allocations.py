@@ -18,13 +18,17 @@ SHAPES = ((5, 7), (4, 6), (1, 13))  # 35, 24 and 13 units: no share of one layer
 EVEN = ((12, 5), (24, 2), (12, 1))  # inputs that divide by 2, 3, 4, 6 and 12
 
 
-def check_allocation(allocation: Allocation, structure: Structure | None = None) -> None:
+def check_allocation(
+    allocation: Allocation, structure: Structure | None = None, *, ordered: bool = True
+) -> None:
     """Check an allocation on three layers whose units are single weights.
 
     Arguments:
         allocation: The allocation.
         structure: The structure it is for, with a unit for every weight; None: weights. Its
             layers have 12, 24 and 12 inputs.
+        ordered: Equal scores of a layer are taken in order; False where parts of a layer, such as
+            its rows, are compared each by itself, or units are drawn.
 
     Raises:
         AssertionError: Another number of units than the budget is kept, a floor is not respected,
@@ -47,7 +51,9 @@ def check_allocation(allocation: Allocation, structure: Structure | None = None)
     assert not allocation.cuts or all(bool(flags.all()) for flags in kept), (
         "not everything is kept under a budget of everything"
     )
-    if allocation.cuts or not allocation.atomic:  # else the places of units decide, not an order
+    if ordered and (
+        allocation.cuts or not allocation.atomic
+    ):  # else the places of units decide, not an order
         equal = [torch.ones(group.size) for group in groups]
         some = total - total // 3 if allocation.cuts and not allocation.atomic else total
         for flags in _kept(subject, groups, equal, some):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria import Criterion, DataCriterion, Regrowth
+from lightning_prune.criteria import ActivationCriterion, Criterion, DataCriterion, Regrowth
 from lightning_prune.network.layers import Layer
 from lightning_prune.network.network import Network
 from lightning_prune.prune import watch
 from lightning_prune.structures import Filters, Structure, Weights
 from lightning_prune.testing.network import check_repr, copied, small_batches, small_network
 
+SPLIT = 3  # samples in a batch of another size
 ORDER = (3, 0, 5, 1, 4, 2)  # another one of the first layer's filters
 
 
@@ -32,7 +34,8 @@ def check_criterion(
 
     Raises:
         AssertionError: Scores are not one finite number a unit or not repeatable, neurons in
-            another order score differently, or the model or a random stream was changed.
+            another order or samples in other batches score differently, or the model or a random
+            stream was changed.
         ValueError: The criterion is defined neither for weights nor for filters.
     """
     check_repr(criterion)
@@ -53,6 +56,26 @@ def check_criterion(
                 assert torch.allclose(
                     scores[old.name][before], again[new.name][after], rtol=1e-4, atol=1e-6
                 ), f"{criterion!r} scores neurons of {old.name!r} by their place"
+        if isinstance(criterion, ActivationCriterion):
+            _check_batches(criterion, each, network, scores)
+
+
+def _check_batches(
+    criterion: ActivationCriterion,
+    structure: Structure,
+    network: Network,
+    scores: Mapping[str, Tensor],
+) -> None:
+    """The same samples in other batches."""
+    batches = torch.cat(small_batches()).split(SPLIT)
+    watch(network, criterion, batches, lambda x, _: network.model(x))
+    for layer in network.layers:
+        assert torch.allclose(
+            criterion.score(layer, structure), scores[layer.name], rtol=1e-4, atol=1e-6
+        ), (
+            f"{criterion!r} gives {layer.name!r} other scores where the same samples come in "
+            f"batches of another size: {criterion.reduction!r} does not combine what it records"
+        )
 
 
 def _scores(criterion: Criterion, structure: Structure, network: Network) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from lightning_prune.methods import Method, find_method
 from lightning_prune.network.layers import LayerFilter
+from lightning_prune.network.samples import Amount
 from lightning_prune.prune import Loss
 from lightning_prune.schedules import Schedule
 from lightning_prune.structures import Measure
@@ -51,8 +52,11 @@ class Pruning(pl.Callback):
         schedule: When, and what share of the dense network is kept from then on.
         measure: What `keep` counts: `params`, or `macs` (multiply-adds of one sample).
         layers: Which layers are prunable; None: every linear and convolutional weight.
-        batches: Batches that a data-informed criterion sees at an event, over all processes.
+        batches: Batches that a data-informed criterion sees at an event, over all processes; or
+            `Samples`, a number of samples or the failure probability that it follows from.
         loss: (module, batch) -> scalar for gradient criteria; None: the module's `training_step`.
+        recalibrate: Estimate the running statistics of norms anew behind an event, on as many
+            batches; None: if whole filters or channels leave.
         rewind: What goes back in time at every event; None: nothing.
         hold: Keep removed entries at zero between events; False is soft pruning, in which they
             may come back until the last event.
@@ -73,8 +77,9 @@ class Pruning(pl.Callback):
         *,
         measure: Measure = "params",
         layers: LayerFilter | None = None,
-        batches: int = 8,
+        batches: Amount = 8,
         loss: Loss | None = None,
+        recalibrate: bool | None = None,
         rewind: Rewind | None = None,
         hold: bool = True,
         folder: str | Path | None = None,
@@ -88,7 +93,9 @@ class Pruning(pl.Callback):
         self.batches, self.loss, self.rewind, self.hold = batches, loss, rewind, hold
         self.folder, self.verbose = folder, verbose
         self._check_arguments()
-        pruner = Pruner(self.method, measure, batches, loss) if self.method else None
+        pruner = None
+        if self.method is not None:
+            pruner = Pruner(self.method, measure, batches, loss, recalibrate)
         self._run = Run(self.method, pruner, schedule, rewind, hold)
         self.masks, self.history = self._run.masks, self._run.history
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lightning_prune.folder import RunFolder
-from lightning_prune.report import PruneReport
+from lightning_prune.report import PruneReport, bounds_of
 from lightning_prune.training import images
 from lightning_prune.training.archive import Archive
 from lightning_prune.training.console import Console
@@ -99,6 +99,8 @@ class EventLog:
         self.console.event(len(self.events), event)
         if trainer.loggers:
             numbers = {self.named(n): float(event[n]) for n in ("keep", "keep_target", "seconds")}
+            bounds = ("bound", "error")
+            numbers |= {self.named(n): event[n] for n in bounds if event.get(n) is not None}
             for layer in event["layers"]:
                 numbers[f"prune/{layer['name']}"] = layer["nonzero"] / max(layer["params"], 1)
             for logger in trainer.loggers:
@@ -136,7 +138,9 @@ class EventLog:
         self._folder.write_events(self.events)
         self._folder.write_layers(self.events)
         self._folder.update_report(
-            events=self.events, layers=self.events[-1]["layers"] if self.events else []
+            events=self.events,
+            layers=self.events[-1]["layers"] if self.events else [],
+            bounds=bounds_of(self.events),
         )
         self._unwritten, ended = False, time.monotonic()
         self._not_before = ended + max(PAUSE, PATIENCE * (ended - began))

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from lightning_prune.criteria import DataCriterion, GradientCriterion, SyntheticCriterion
 from lightning_prune.network.batches import (
     batch_size,
     draw_batches,
     example_batch,
     network_input,
 )
+from lightning_prune.network.samples import Amount
 from lightning_prune.prune import Loss
 from lightning_prune.training.random_state import random_state_kept
 from lightning_prune.training.ranks import world
+
+
+class NoForwardError(ValueError):
+    """A module cannot be run without training it."""
 
 
 def example_forward(
@@ -44,9 +52,8 @@ def example_forward(
 
     def forward() -> Any:
         with trainer.precision_plugin.forward_context():
-            if example is not None or (_has_forward(module) and _takes(module, inputs)):
-                args, kwargs = _arguments(inputs)
-                return module(*args, **kwargs)
+            if example is not None or _forwards(module, inputs):
+                return _called(module, inputs)
             if not module.automatic_optimization:
                 raise ValueError(
                     "with manual optimization training_step would take optimizer steps; give the "
@@ -58,31 +65,89 @@ def example_forward(
 
 
 def watched_run(
-    trainer: pl.Trainer, module: pl.LightningModule, loss: Loss | None, count: int
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    criterion: DataCriterion,
+    loss: Loss | None,
+    amount: Amount,
 ) -> tuple[Iterator[Any], Callable[[Any, int], Any]]:
     """Batches for a data-informed criterion, and what runs the module on one of them.
 
+    Gradients are those of `loss`, or of what `training_step` returns. Activations are those of
+    `forward` where it takes what the only loader gives, so that no labels are used; else of
+    `training_step` too. A synthetic criterion gets the outputs of `forward` on an example.
+
     Raises:
-        ValueError: The module optimizes manually, so its `training_step` would train.
+        ValueError: The module optimizes manually, so its `training_step` would train; or it has
+            no forward for a synthetic criterion.
     """
-    if loss is None and not module.automatic_optimization:
-        raise ValueError(
-            "With manual optimization training_step would take optimizer steps while the network "
-            "is only looked at; give Pruning(..., loss=(module, batch) -> loss)."
-        )
+    if isinstance(criterion, SyntheticCriterion):
+        return _synthetic_run(trainer, module, criterion)
+    labels = isinstance(criterion, GradientCriterion)
+    batches = _drawn(trainer.train_dataloader, amount, world())
+    return batches, runner(trainer, module, labels=labels, loss=loss)
+
+
+def drawn_batches(trainer: pl.Trainer, amount: Amount, *, held_out: bool = False) -> Iterator[Any]:
+    """The batches that all processes together watch, or as many of the next; on every process."""
+    return _drawn(trainer.train_dataloader, amount, (0, 1), held_out)
+
+
+def runner(
+    trainer: pl.Trainer, module: pl.LightningModule, *, labels: bool, loss: Loss | None = None
+) -> Callable[[Any, int], Any]:
+    """What runs the module on a batch.
+
+    Arguments:
+        trainer: Running.
+        module: In training.
+        labels: Through `training_step`, which returns the loss; else through `forward` where it
+            takes what the only loader gives.
+        loss: (module, batch) -> scalar, takes the place of both.
+
+    Returns:
+        (batch, index) -> the loss, or whatever `forward` returns. It raises `NoForwardError` if
+        the module optimizes manually and has no forward of that kind.
+    """
+    half = labels and getattr(trainer.precision_plugin, "precision", "") == "16-mixed"
 
     def run(batch: Any, index: int) -> Any:
         own = _transferred(trainer, module, batch)
-        with trainer.precision_plugin.forward_context():
+        with trainer.precision_plugin.forward_context(), ExitStack() as stack:
+            if half:  # no scaler is at work here, and small gradients would be zeros
+                stack.enter_context(torch.autocast(module.device.type, enabled=False))
             if loss is not None:
                 return loss(module, own)
+            inputs = network_input(own)
+            if not labels and _single(trainer.train_dataloader) and _forwards(module, inputs):
+                return _called(module, inputs)
+            if not module.automatic_optimization:
+                raise NoForwardError(
+                    "With manual optimization training_step would take optimizer steps while the "
+                    "network is only looked at; give Pruning(..., loss=(module, batch) -> loss)."
+                )
             value = _training_step(module, own, index)
         found = value["loss"] if isinstance(value, dict) else value
         return found.float() if isinstance(found, Tensor) else found
 
-    shard = world()
-    # every process sees one at least, or it could say nothing of its layers
-    return _drawn(trainer.train_dataloader, max(count, shard[1]), shard), run
+    return run
+
+
+def _synthetic_run(
+    trainer: pl.Trainer, module: pl.LightningModule, criterion: DataCriterion
+) -> tuple[Iterator[Any], Callable[[Any, int], Any]]:
+    example = module.example_input_array
+    if example is not None:
+        inputs = trainer.strategy.batch_to_device(example)
+    else:
+        own = _example(trainer, module, None)
+        inputs = network_input(_first(trainer.train_dataloader, own))
+        if not _forwards(module, inputs):
+            raise ValueError(
+                f"{type(criterion).__name__} looks at a forward alone; give the module an "
+                "example_input_array and a forward that takes it."
+            )
+    return iter([inputs]), lambda batch, _: _called(module, batch)
 
 
 def _example(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:
@@ -112,14 +177,17 @@ def _examples(loaders: Any) -> Any:
     return example_batch(loaders if _indexed(loaders) else iter(loaders))
 
 
-def _drawn(loaders: Any, count: int, shard: tuple[int, int]) -> Iterator[Any]:
+def _drawn(
+    loaders: Any, amount: Amount, shard: tuple[int, int], held_out: bool = False
+) -> Iterator[Any]:
     """Batches in the form that several loaders give them; nothing is begun before the first."""
     if not isinstance(loaders, dict | list | tuple):
         # beginning a stream draws from the random streams
         source = loaders if _indexed(loaders) else iter(loaders)
-        yield from draw_batches(source, count, shard=shard)
+        yield from draw_batches(source, amount, shard, held_out=held_out)
         return
-    for batches in zip(*(_drawn(part, count, shard) for part in _values(loaders)), strict=False):
+    parts = [_drawn(part, amount, shard, held_out) for part in _values(loaders)]
+    for batches in zip(*parts, strict=False):
         named = isinstance(loaders, dict)
         yield dict(zip(loaders, batches, strict=True)) if named else list(batches)
 
@@ -134,6 +202,20 @@ def _first(loaders: Any, batch: Any) -> Any:
 
 def _values(container: Any) -> Any:
     return container.values() if isinstance(container, dict) else container
+
+
+def _single(loaders: Any) -> bool:
+    return not isinstance(loaders, dict | list | tuple)
+
+
+def _forwards(module: pl.LightningModule, inputs: Any) -> bool:
+    """Whether the module has a forward that takes these inputs."""
+    return _has_forward(module) and _takes(module, inputs)
+
+
+def _called(module: pl.LightningModule, inputs: Any) -> Any:
+    args, kwargs = _arguments(inputs)
+    return module(*args, **kwargs)
 
 
 def _has_forward(module: pl.LightningModule) -> bool:

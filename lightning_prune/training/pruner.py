@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 
 from lightning_prune.account import report
+from lightning_prune.bounds import measure_bounds
 from lightning_prune.criteria import DataCriterion, Magnitude, Regrowth
+from lightning_prune.fold import fold_constants
 from lightning_prune.methods import Method
 from lightning_prune.network.graph import Graph
 from lightning_prune.network.network import Network
-from lightning_prune.prune import Loss, restart, select, watch, write
+from lightning_prune.network.samples import Amount, check_amount, numbered
+from lightning_prune.network.statistics import norms_with_statistics, renew_statistics
+from lightning_prune.prune import Loss, recalibrates, watch
 from lightning_prune.report import PruneReport
 from lightning_prune.schedules import Schedule
+from lightning_prune.selection import restart, select, write
 from lightning_prune.structures import Measure
 from lightning_prune.training.checks import check_still_zero
-from lightning_prune.training.forward import example_forward, watched_run
+from lightning_prune.training.forward import (
+    NoForwardError,
+    drawn_batches,
+    example_forward,
+    runner,
+    watched_run,
+)
 from lightning_prune.training.masks import Masks
 from lightning_prune.training.optimizers import clear_removed, raw_optimizer, refill
-from lightning_prune.training.ranks import agree, fail_together, reduce_observations
+from lightning_prune.training.ranks import (
+    agree,
+    fail_together,
+    reduce_observations,
+    share_biases,
+    share_statistics,
+)
 
 
 class Pruner:
@@ -30,13 +49,22 @@ class Pruner:
     Arguments:
         method: Criterion, structure, allocation.
         measure: What `keep` counts.
-        batches: That a data-informed criterion sees, over all processes.
+        batches: That a data-informed criterion sees, over all processes, or `Samples`.
         loss: For gradient criteria; None: the module's `training_step`.
+        recalibrate: Estimate statistics of norms anew; None: for structured methods.
     """
 
-    def __init__(self, method: Method, measure: Measure, batches: int, loss: Loss | None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        measure: Measure,
+        batches: Amount,
+        loss: Loss | None,
+        recalibrate: bool | None = None,
+    ) -> None:
+        check_amount(batches)
         self.method, self.measure = method, measure
-        self.batches, self.loss = batches, loss
+        self.batches, self.loss, self.recalibrate = batches, loss, recalibrate
 
     def prune(  # noqa: PLR0913
         self,
@@ -72,17 +100,18 @@ class Pruner:
         for group in groups:
             structure.restore(group)
         if isinstance(criterion, DataCriterion):
-            failure: Exception | None = None
-            try:
-                batches, run = watched_run(trainer, module, self.loss, self.batches)
-                watch(network, criterion, batches, run)
-            except Exception as error:
-                failure = error
-            fail_together(failure)
-            reduce_observations(criterion)
+            self._watch(trainer, network, criterion)
         gone = masks.gone(groups) if nested else {}
         selection = agree(select(network, self.method, keep, self.measure, gone, progress))
+        look = runner(trainer, module, labels=False)
+        # every process looks at the same batches, so all of them measure the same
+        draw = functools.partial(self._drawn, trainer, network)
+        bounds = measure_bounds(network, self.method, selection, gone, draw, look)
         notes: list[str] = []
+        if selection.chosen:
+            forward, _ = example_forward(trainer, module, batch)
+            notes += fold_constants(network, selection, forward)
+            share_biases(network)
         if survived := restart(selection, self.method):
             for optimizer in trainer.optimizers:
                 notes += clear_removed(raw_optimizer(optimizer), survived)
@@ -92,8 +121,44 @@ class Pruner:
             masks.use(selection.gains, selection.rescaled)
         if {id(p) for p in module.parameters()} != parameters:
             refill([raw_optimizer(o) for o in trainer.optimizers], module.configure_optimizers())
-        told = report(network, self.method, keep, self.measure, selection, started)
-        return dataclasses.replace(told, notes=(*told.notes, *notes))
+        if recalibrates(self.method, self.recalibrate, selection):
+            notes += self._renew(trainer, network)
+        return report(network, self.method, keep, self.measure, selection, started, bounds, notes)
+
+    def _watch(self, trainer: pl.Trainer, network: Network, criterion: DataCriterion) -> None:
+        """Show the network to the criterion, a share on every process."""
+        failure: Exception | None = None
+        try:
+            module = trainer.lightning_module
+            amount = numbered(self.batches, network)
+            batches, run = watched_run(trainer, module, criterion, self.loss, amount)
+            watch(network, criterion, batches, run)
+        except Exception as error:
+            failure = error
+        fail_together(failure)
+        reduce_observations(criterion)
+
+    def _drawn(
+        self, trainer: pl.Trainer, network: Network, held_out: bool = False
+    ) -> Iterator[Any]:
+        """Of every process the same; see `drawn_batches`."""
+        return drawn_batches(trainer, numbered(self.batches, network), held_out=held_out)
+
+    def _renew(self, trainer: pl.Trainer, network: Network) -> list[str]:
+        """Estimate statistics of norms anew, alike on every process; or say why not."""
+        module = trainer.lightning_module
+        norms = norms_with_statistics(module)
+        if not norms:
+            return []
+        look = runner(trainer, module, labels=False)
+        try:
+            renew_statistics(module, self._drawn(trainer, network), look)
+        except NoForwardError as error:
+            if self.recalibrate:
+                raise
+            return [f"the running statistics of norms were not estimated anew: {error}"]
+        share_statistics(norms)
+        return []
 
     def rehearse(
         self, trainer: pl.Trainer, network: Network, batch: Any, schedule: Schedule

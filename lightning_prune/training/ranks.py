@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
 
 from lightning_prune.allocations import Selection
 from lightning_prune.criteria import DataCriterion
 from lightning_prune.network.groups import Group
+from lightning_prune.network.layers import PRUNABLE
+from lightning_prune.network.network import Network
 from lightning_prune.structures import Structure
 from lightning_prune.training.masks import pack, unpack
 
@@ -51,6 +54,26 @@ def reduce_observations(criterion: DataCriterion) -> None:
         value = criterion.seen[name].contiguous()
         dist.all_reduce(value, op=operation)
         criterion.seen[name] = value
+
+
+def share_biases(network: Network) -> None:
+    """Rank 0's biases of linear and convolutional layers, on every rank."""
+    if world()[1] == 1:
+        return
+    for module in network.model.modules():
+        bias = module._parameters.get("bias") if isinstance(module, PRUNABLE) else None
+        if bias is not None:
+            dist.broadcast(bias.data, src=0)
+
+
+def share_statistics(norms: Sequence[_NormBase]) -> None:
+    """Rank 0's running statistics, on every rank: streams of data may differ between them."""
+    if world()[1] == 1:
+        return
+    for norm in norms:
+        for value in (norm.running_mean, norm.running_var):
+            assert value is not None
+            dist.broadcast(value, src=0)
 
 
 def agree(selection: Selection) -> Selection:

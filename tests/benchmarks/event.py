@@ -17,7 +17,7 @@ from torchvision.models import resnet50
 from lightning_prune.methods import find_method
 from lightning_prune.network.layers import find_layers
 from lightning_prune.network.network import Network
-from lightning_prune.prune import select, write
+from lightning_prune.selection import select, write
 from lightning_prune.training.masks import Masks
 
 KEEP = 0.5

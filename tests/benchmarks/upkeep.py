@@ -20,7 +20,7 @@ from lightning_prune.methods import find_method
 from lightning_prune.models import ResNet
 from lightning_prune.network.layers import find_layers
 from lightning_prune.network.network import Network
-from lightning_prune.prune import select, write
+from lightning_prune.selection import select, write
 from lightning_prune.training.hold import Hold
 from lightning_prune.training.masks import Masks
 

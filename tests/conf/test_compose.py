@@ -28,6 +28,9 @@ NEEDED = {
 TOGETHER = {
     "pattern": ["allocation@method.allocation=patterned"],
     "patterned": ["structure@method.structure=pattern"],
+    "taylor": ["structure@method.structure=filters"],
+    "thinet": ["structure@method.structure=channels"],
+    "mean_activation": ["structure@method.structure=channels"],
 }
 
 
@@ -91,6 +94,12 @@ def test_defaults_are_those_of_the_classes():
     """A yaml lists defaults so that they can be overridden, and must not change them."""
     given = {
         "threshold_layer_max": {"scale": "layer_max"},
+        "filters_sum": {"reduction": "sum"},
+        "sipp_max": {"patches": "max"},
+        "channels_max": {"reduction": "max"},
+        "water_filling_hybrid": {"select": "hybrid"},
+        "equal_error_random": {"select": "random"},
+        "equal_error_partial": {"select": "partial"},
         "threshold_lamp": {"scale": "lamp"},
         "fixed": {"threshold": 0.01},
     }

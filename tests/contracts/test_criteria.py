@@ -19,13 +19,16 @@ from lightning_prune.structures import Channels, Filters, Pattern, Weights
 from lightning_prune.testing import check_criterion
 
 OPTIONS = sorted(path.stem for path in (CONF / "criterion").glob("*.yaml"))
+# the structure that a criterion is for, where it is neither weights nor filters
+STRUCTURES = {"thinet": Channels(), "mean_activation": Channels()}
 KNOW_THE_PLACE = {"random", "set"}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_contract(option):
     criterion = instantiate(OmegaConf.load(CONF / "criterion" / f"{option}.yaml"))
-    check_criterion(criterion, equivariant=option not in KNOW_THE_PLACE)
+    equivariant = option not in KNOW_THE_PLACE
+    check_criterion(criterion, STRUCTURES.get(option), equivariant=equivariant)
 
 
 @pytest.mark.parametrize("p", [0.5, 1.0, 3.0, float("inf")])
@@ -35,11 +38,13 @@ def test_contract_for_other_norms(p):
 
 @dataclass(frozen=True)
 class InputNorm(ActivationCriterion):
-    """Mean of the absolute inputs, times the weight."""
+    """Sum of the absolute inputs, times the weight."""
+
+    mean: bool = False
 
     def observe(self, layer, value):
-        axes = [axis for axis in range(value.dim()) if axis != (1 if value.dim() == 4 else -1)]
-        self.record(layer, value.abs().mean(axes if value.dim() == 4 else 0))
+        channels = value.abs().movedim(1 if value.dim() == 4 else -1, 0).flatten(1)
+        self.record(layer, channels.mean(1) if self.mean else channels.sum(1))
 
     def score(self, layer, structure):
         seen = self.seen[layer.name]
@@ -60,6 +65,11 @@ class Saliency(GradientCriterion):
 @pytest.mark.parametrize("structure", [Weights(), Filters(), Channels(), Pattern(1, 2)], ids=repr)
 def test_contract_of_criteria_that_watch(criterion, structure):
     check_criterion(criterion, structure)
+
+
+def test_means_of_batches_do_not_add_up():
+    with pytest.raises(AssertionError, match="batches of another size: 'sum' does not combine"):
+        check_criterion(InputNorm(mean=True))
 
 
 GENERATOR = torch.Generator()

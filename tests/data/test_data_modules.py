@@ -180,3 +180,8 @@ def test_torchvision_scikit_learn_and_torchdyn_are_only_imported_when_used():
             assert not any("lightning" in top and "lightning_prune" not in top for top in tops), (
                 file
             )
+
+
+def test_a_subset_is_the_name_of_a_folder():
+    with pytest.raises(ValueError, match=r"subset is the name of a folder .*, not 600"):
+        FashionMNIST(ROOT, subset=600)

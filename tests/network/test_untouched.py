@@ -130,6 +130,13 @@ def test_logging_is_muted_inside_and_there_again_afterwards():
     assert net.log.__func__ is pl.LightningModule.log
 
 
+def test_logging_of_modules_within_is_muted_too():
+    outer = nn.ModuleDict({"inner": Net()})
+    with untouched(outer):
+        outer["inner"].training_step(X, 0)
+    assert outer["inner"].log.__func__ is pl.LightningModule.log
+
+
 def test_a_log_of_the_users_own_is_put_back():
     net, lines = Net(), []
     net.log = lambda name, *_, **__: lines.append(name)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.network.layers import find_layers
-from lightning_prune.network.watch import watch_gradients, watch_inputs
+from lightning_prune.network.layers import LayerFilter, find_layers
+from lightning_prune.network.watch import check_readable, watch_gradients, watch_inputs
 
 BATCHES = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0], [0.0, 1.0]])]
 
@@ -56,7 +56,7 @@ def test_batches_are_counted_for_who_runs_them():
 def test_gradients_are_those_of_each_batch():
     net, seen = Twice(), []
     watch_gradients(
-        used(net), lambda x, g: seen.append((x.name, g)), BATCHES, lambda b, _: net(b).sum()
+        used(net), lambda x, g, _: seen.append((x.name, g)), BATCHES, lambda b, _: net(b).sum()
     )
     assert [name for name, _ in seen] == ["linear", "head", "linear", "head"]
     for batch, (_, gradient) in zip(BATCHES, seen[1::2], strict=True):
@@ -69,7 +69,7 @@ def test_gradients_are_taken_where_they_are_switched_off_around():
     net, seen = Twice(), []
     with torch.no_grad():
         watch_gradients(
-            used(net), lambda x, _: seen.append(x.name), BATCHES, lambda b, _: net(b).sum()
+            used(net), lambda x, *_: seen.append(x.name), BATCHES, lambda b, _: net(b).sum()
         )
     assert len(seen) == 4
 
@@ -110,3 +110,64 @@ def test_hooks_are_gone_even_after_an_error():
     with pytest.raises(RuntimeError):
         watch_inputs(used(net), lambda *_: None, [torch.ones(1, 7)], lambda b, _: net(b))
     assert not hooks(net)
+
+
+def test_gradients_come_with_the_size_of_their_batch_from_one_pass_for_all_layers():
+    net, seen, calls = Twice(), [], []
+    net.register_forward_hook(lambda *_: calls.append("forward"))
+    net.linear.weight.register_hook(lambda _: calls.append("backward"))
+    watch_gradients(
+        used(net), lambda x, _, n: seen.append((x.name, n)), BATCHES, lambda b, _: net(b).sum()
+    )
+    assert seen == [("linear", 1), ("head", 1), ("linear", 2), ("head", 2)]
+    assert calls == ["forward", "backward"] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_gradients_are_handed_over_in_float32_at_least(dtype):
+    net, seen = Twice().to(dtype), []
+    batches = [batch.to(dtype) for batch in BATCHES]
+    watch_gradients(used(net), lambda _, g, __: seen.append(g), batches, lambda b, _: net(b).sum())
+    wanted = torch.float64 if dtype is torch.float64 else torch.float32
+    assert {gradient.dtype for gradient in seen} == {wanted}
+
+
+class Mixed(nn.Module):
+    """Attention and recurrence, whose weights are used where no hook looks."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.memory = nn.ModuleDict({"long": nn.LSTM(4, 4), "gated": nn.GRU(4, 4)})
+        self.head = nn.Linear(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        (None, r"'attention' \(MultiheadAttention\).*exclude='attention\*'"),
+        ("attention*", r"'memory\.long' \(LSTM\).*exclude='memory\.long\*'"),
+        (["attention*", "memory.long*"], r"'memory\.gated' \(GRU\).*exclude='memory\.gated\*'"),
+    ],
+    ids=["attention", "lstm", "gru"],
+)
+def test_modules_that_cannot_be_looked_into_are_refused_by_name(chosen, named):
+    net, chosen = Mixed(), LayerFilter(exclude=chosen)
+    with pytest.raises(ValueError, match=named):
+        check_readable(net, find_layers(net, chosen), chosen)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        LayerFilter(exclude=["attention*", "memory.*"]),
+        LayerFilter(include="head"),
+        LayerFilter("head", types="Linear"),
+    ],
+    ids=["left out", "not included", "of another type"],
+)
+def test_modules_that_are_left_out_are_not_asked_for(chosen):
+    net = Mixed()
+    layers = find_layers(net, chosen)
+    assert [layer.name for layer in layers] == ["head"]
+    check_readable(net, layers, chosen)

@@ -59,7 +59,7 @@ def test_both_see_what_one_process_would_have_seen(pair, name):
     criterion, batches = CRITERIA[name]
     net = Steady()
     net.load_state_dict(one["initial"])
-    alone = observed(observing(criterion, max(batches, 2)), net)
+    alone = observed(observing(criterion, batches), net)
     assert len(alone["seen"]) == 3
     assert differences(one["seen"], other["seen"]) == []
     for layer, seen in alone["seen"].items():

@@ -26,6 +26,10 @@ CASES = {
     ),
     "regrowth by gradients": Case("rigl", Rewind(1), data="noisy"),
     "regrowth by chance, steps": Case("set", None, STEPS, data="noisy"),
+    "drawn weights, data": Case("sipp_rand", Rewind(1), data="noisy"),
+    "drawn channels, data, steps": Case("pfp_partial", None, STEPS, data="noisy"),
+    "fitted channels, data": Case("thinet", Rewind(0)),
+    "gradients, statistics anew": Case("taylor", Rewind(0), data="noisy"),
     "validation in the middle": Case(
         "filter_norm_global", None, STEPS, options={"val_check_interval": 2}
     ),

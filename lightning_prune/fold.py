@@ -1,0 +1,139 @@
+"""Folding: constants of units that leave, added to the biases of the layers that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from lightning_prune.allocations import Selection
+from lightning_prune.network.groups import Group, Slice
+from lightning_prune.network.network import Network
+from lightning_prune.network.untouched import untouched
+
+ALIKE = 1e-5  # two values of one constant differ by their rounding, as a share of it
+
+
+@torch.no_grad()
+def fold_constants(network: Network, selection: Selection, run: Callable[[], Any]) -> list[str]:
+    r"""Keep what units without input pass on, before they leave with their biases and norms.
+
+    A unit all of whose rows are zero is the same for every input: :math:`a(b)` behind a bias and
+    an activation. Where it leaves, every reader loses :math:`\sum_k W_{:,c,k} \, a(b)`, which is
+    added to the reader's bias instead. That is exact for linear layers, and for convolutions
+    without zeros around their input; elsewhere, and where a reader has no bias, it is lost.
+    Averages of weights are not folded into.
+
+    Arguments:
+        network: As it is before the selection is written.
+        selection: With what was chosen before dead units went too; else nothing is folded.
+        run: Runs the network once on an example.
+
+    Returns:
+        A note, if anything was folded or lost.
+    """
+    dead = {g: gain for g, (_, gain) in selection.gains.items() if not g.layers}
+    dead = {group: gain for group, gain in dead.items() if not bool(gain.all())}
+    if not dead or not selection.chosen:
+        return []
+    folded: set[tuple[str, int]] = set()
+    lost: set[tuple[str, int]] = set()
+    with _written(selection.chosen):
+        constants = _constants(network, [p for g in dead for p in _readers(g)], run)
+        for group, gain in dead.items():
+            for part in _readers(group):
+                units = _fold(part, gain, constants.get(part.module))
+                lost |= {(group.name, unit) for unit in units}
+            folded |= {(group.name, int(unit)) for unit in (gain == 0).nonzero()}
+    if not lost:
+        return []
+    return [
+        f"what {len(lost)} of {len(folded)} units without input or output passed on is lost: "
+        "a layer that reads them has zeros around its input, or no bias"
+    ]
+
+
+def _fold(part: Slice, gain: Tensor, constant: Tensor | None) -> list[int]:
+    """Add the constants of dead units to the reader's bias; the units of which that fails."""
+    module: Any = part.module
+    assert part.units is not None
+    owned = part.units >= 0
+    gone = torch.zeros(len(owned), dtype=torch.bool)
+    gone[owned] = gain.cpu()[part.units[owned]] == 0
+    if constant is None or not bool(gone.any()):
+        return []
+    weight = module.weight.flatten(2).sum(2) if module.weight.dim() > 2 else module.weight
+    columns = weight[:, gone.to(weight.device)]
+    values = constant[gone.to(constant.device)].to(columns)
+    matter = (columns != 0).any(0) & (values != 0)  # NaN: it is no constant
+    if not bool(matter.any()):
+        return []
+    fails = matter if not _exact(module) else matter & values.isnan()
+    passed = matter & ~fails
+    if bool(passed.any()):
+        module.bias += columns[:, passed] @ values[passed]
+    return part.units[gone][fails.cpu()].tolist()
+
+
+def _exact(module: Any) -> bool:
+    """Whether a constant input adds the same to every output, and there is a bias to hold it."""
+    if module.bias is None or not module.bias.requires_grad:
+        return False
+    if isinstance(module, nn.Linear):
+        return True
+    padded = any(module._reversed_padding_repeated_twice)
+    return not padded or module.padding_mode != "zeros"
+
+
+def _readers(group: Group) -> Iterator[Slice]:
+    """The columns of plain layers that read the units."""
+    for part in group.slices:
+        plain = isinstance(part.module, nn.Linear | _ConvNd) and part.tensor == "weight"
+        transposed = isinstance(part.module, _ConvTransposeNd)
+        if plain and not transposed and part.dim == 1 and getattr(part.module, "groups", 1) == 1:
+            yield part
+
+
+def _constants(
+    network: Network, parts: list[Slice], run: Callable[[], Any]
+) -> Mapping[nn.Module, Tensor]:
+    """By reader, (inputs,): the value of each input, NaN where it is not always the same."""
+    low: dict[nn.Module, Tensor] = {}
+    high: dict[nn.Module, Tensor] = {}
+
+    def see(module: nn.Module, args: tuple) -> None:
+        axis = -1 if isinstance(module, nn.Linear) else 1
+        columns = args[0].detach().movedim(axis, 0).flatten(1)
+        least, most = columns.aminmax(dim=1)
+        low[module] = torch.minimum(low.get(module, least), least)
+        high[module] = torch.maximum(high.get(module, most), most)
+
+    handles = [m.register_forward_pre_hook(see) for m in {part.module for part in parts}]
+    try:
+        with untouched(network.model):
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {
+        module: torch.where(most - low[module] <= ALIKE * most.abs(), most, torch.nan)
+        for module, most in high.items()
+    }
+
+
+@contextmanager
+def _written(chosen: Mapping[Group, Tensor]) -> Iterator[None]:
+    """Inside, the layers have only the weights that were chosen."""
+    weights = [(layer, layer.weight.clone()) for group in chosen for layer in group.layers]
+    try:
+        for group, gain in chosen.items():
+            for layer in group.layers:
+                layer.parameter.mul_(gain.view(layer.weight.shape).to(layer.weight.dtype))
+        yield
+    finally:
+        for layer, weight in weights:
+            layer.parameter.copy_(weight)
