@@ -12,6 +12,7 @@ from pathlib import Path
 import event
 import gradual
 import memory
+import sipp
 import torch
 import upkeep
 
@@ -19,7 +20,9 @@ import upkeep
 def main() -> None:
     """Run, print, and write what was found if asked."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="event, upkeep, gradual, memory; none: all")
+    parser.add_argument(
+        "names", nargs="*", help="event, upkeep, gradual, memory, sipp, sipp_max; none: all"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     runs = {
@@ -27,6 +30,8 @@ def main() -> None:
         "upkeep": (lambda: {case: upkeep.measure(case) for case in upkeep.CASES}, upkeep.show),
         "gradual": (lambda: {case: gradual.measure(case) for case in gradual.CASES}, gradual.show),
         "memory": (memory.measure, memory.show),
+        "sipp": (lambda: {case: sipp.measure(case) for case in sipp.CASES}, sipp.show),
+        "sipp_max": (lambda: {"max": sipp.measure_max()}, sipp.show),
     }
     if unknown := set(arguments.names) - set(runs):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
