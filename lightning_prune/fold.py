@@ -23,24 +23,23 @@ def fold_constants(network: Network, selection: Selection, run: Callable[[], Any
     r"""Keep what units without input pass on, before they leave with their biases and norms.
 
     A unit all of whose rows are zero is the same for every input: :math:`a(b)` behind a bias and
-    an activation. Where it leaves, every reader loses :math:`\sum_k W_{:,c,k} \, a(b)`, which is
-    added to the reader's bias instead. That is exact for linear layers, and for convolutions
-    without zeros around their input; elsewhere, and where a reader has no bias, it is lost.
-    Averages of weights are not folded into.
+    an activation. Single weights leave such units behind; `Weights(clean=True)` takes them out, and
+    so do filters and channels at a later event. Where one leaves, every reader loses
+    :math:`\sum_k W_{:,c,k} \, a(b)`, which is added to the reader's bias instead. That is exact
+    for linear layers, and for convolutions without zeros around their input; elsewhere, and where
+    a reader has no bias, it is lost. Averages of weights are not folded into.
 
     Arguments:
         network: As it is before the selection is written.
-        selection: With what was chosen before dead units went too; else nothing is folded.
+        selection: What stays.
         run: Runs the network once on an example.
 
     Returns:
-        A note, if anything was folded or lost.
+        A note, if anything was lost.
     """
-    dead = {g: gain for g, (_, gain) in selection.gains.items() if not g.layers}
-    dead = {group: gain for group, gain in dead.items() if not bool(gain.all())}
-    if not dead or not selection.chosen:
+    dead = {group: gain for group, gain in _dead(selection) if not bool(gain.all())}
+    if not dead:
         return []
-    folded: set[tuple[str, int]] = set()
     lost: set[tuple[str, int]] = set()
     with _written(selection.chosen):
         constants = _constants(network, [p for g in dead for p in _readers(g)], run)
@@ -48,13 +47,34 @@ def fold_constants(network: Network, selection: Selection, run: Callable[[], Any
             for part in _readers(group):
                 units = _fold(part, gain, constants.get(part.module))
                 lost |= {(group.name, unit) for unit in units}
-            folded |= {(group.name, int(unit)) for unit in (gain == 0).nonzero()}
     if not lost:
         return []
+    count = sum(int((gain == 0).sum()) for gain in dead.values())
     return [
-        f"what {len(lost)} of {len(folded)} units without input or output passed on is lost: "
+        f"what {len(lost)} of {count} units without input or output passed on is lost: "
         "a layer that reads them has zeros around its input, or no bias"
     ]
+
+
+def _dead(selection: Selection) -> Iterator[tuple[Group, Tensor]]:
+    """Groups, and (n_units,) 0 for the units that leave and are the same for every input."""
+    for group, (_, gain) in selection.gains.items():
+        if not group.layers:  # it follows others, which left its units no input or no reader
+            yield group, gain
+        elif all(part.units is not None for part in group.slices):
+            yield group, torch.where(_fed(group).to(gain.device), 1.0, gain)
+
+
+def _fed(group: Group) -> Tensor:
+    """(n_units,) bool: some layer makes the unit of more than zeros."""
+    fed = torch.zeros(group.size, dtype=torch.bool)
+    for part in group.slices:
+        makes = part.dim == int(isinstance(part.module, _ConvTransposeNd))
+        if part.positions and makes and part.dim is not None and part.units is not None:
+            rows = part.parameter.detach().movedim(part.dim, 0).flatten(1)
+            there = (rows != 0).any(1).cpu() & (part.units >= 0)
+            fed[part.units[there]] = True
+    return fed
 
 
 def _fold(part: Slice, gain: Tensor, constant: Tensor | None) -> list[int]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_prune import Method, OneShot, Pruning, prune
+from lightning_prune import LayerFilter, Method, OneShot, Pruning, prune
 from lightning_prune.allocations import Threshold
 from lightning_prune.criteria import Magnitude
 from lightning_prune.structures import Weights
@@ -91,6 +91,27 @@ def test_a_zero_is_nothing_to_lose():
     model[1].bias.data[1] = -9
     report = prune(model, CLEAN, keep_without_the_filter(model), example=x)
     assert not any("is lost" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("method", "layers"), [("filter_norm", "0"), ("channel_norm", ["0", "3"])])
+def test_a_filter_without_weights_leaves_its_constant_behind(method, layers):
+    """Its weights are zero since an earlier event, and it is the first to leave."""
+    model, x = lesser(chain()), torch.randn(5, 2, 8, 8, dtype=torch.float64)
+    model[3].weight.data[:, 1] *= 0.1
+    wanted, keep = model(x), keep_without_the_filter(model)
+    prune(model, method, keep, example=x, layers=LayerFilter(include=layers))
+    assert model[1].bias[1] == 0
+    assert model[3].weight[:, 1].count_nonzero() == 0
+    assert all(model[1].bias[[0, 2]] != 0)
+    assert torch.allclose(model(x), wanted, rtol=1e-10)
+
+
+def test_a_filter_with_weights_leaves_nothing_behind():
+    """One sample is the same for all samples there are, and says nothing of a constant."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    bias = model[2].bias.detach().clone()
+    prune(model, "filter_norm", 0.6, example=torch.rand(1, 3, dtype=torch.float64))
+    assert torch.equal(model[2].bias, bias)
 
 
 def test_constants_that_feed_constants():

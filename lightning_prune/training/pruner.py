@@ -108,7 +108,7 @@ class Pruner:
         draw = functools.partial(self._drawn, trainer, network)
         bounds = measure_bounds(network, self.method, selection, gone, draw, look)
         notes: list[str] = []
-        if selection.chosen:
+        if selection.chosen or structure.structured:
             forward, _ = example_forward(trainer, module, batch)
             notes += fold_constants(network, selection, forward)
             share_biases(network)
