@@ -69,8 +69,7 @@ def _fed(group: Group) -> Tensor:
     """(n_units,) bool: some layer makes the unit of more than zeros."""
     fed = torch.zeros(group.size, dtype=torch.bool)
     for part in group.slices:
-        makes = part.dim == int(isinstance(part.module, _ConvTransposeNd))
-        if part.positions and makes and part.dim is not None and part.units is not None:
+        if part.makes and part.dim is not None and part.units is not None:
             rows = part.parameter.detach().movedim(part.dim, 0).flatten(1)
             there = (rows != 0).any(1).cpu() & (part.units >= 0)
             fed[part.units[there]] = True

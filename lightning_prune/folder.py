@@ -36,19 +36,9 @@ EMPTY: dict[str, Any] = {
 }
 
 EVENT_COLUMNS = (
-    "epoch",
-    "step",
-    "keep_target",
-    "keep",
-    "params",
-    "nonzero",
-    "macs",
-    "macs_effective",
-    "seconds",
-    "bound",
-    "error",
-    "held_out",
-)
+    "epoch", "step", "keep_target", "keep", "params", "nonzero", "macs", "macs_effective",
+    "seconds", "bound", "error", "held_out",
+)  # fmt: skip
 # of a sweep's table: it begins with these; metrics and the settings of the command follow
 COLUMNS = (
     "run", "method", "seed", "measure", "event", "last", "epoch", "step", "keep_target", "keep",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from lightning_prune.network.layers import Layer
 
@@ -35,6 +36,12 @@ class Slice:
     def parameter(self) -> nn.Parameter:
         """The live tensor."""
         return getattr(self.module, self.tensor)
+
+    @property
+    def makes(self) -> bool:
+        """Rows of a layer's weight, which make the units; a depthwise layer's hand them on."""
+        transposed = isinstance(self.module, _ConvTransposeNd)
+        return self.positions > 0 and self.dim == int(transposed)
 
 
 @dataclass(frozen=True, eq=False)

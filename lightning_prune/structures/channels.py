@@ -136,4 +136,4 @@ def _is_read(part: Slice) -> bool:
     """Columns of a reader, prunable or not: a reader that is left out is rescaled with the rest."""
     if part.positions == 0 or getattr(part.module, "groups", 1) > 1:
         return False
-    return part.dim != int(isinstance(part.module, _ConvTransposeNd))
+    return not part.makes

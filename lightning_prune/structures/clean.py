@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from lightning_prune.network.groups import Group, Slice
 from lightning_prune.network.layers import Layer
@@ -123,11 +122,10 @@ def _living(group: Group, alive: Tensor, wirings: Mapping[Place, _Wiring]) -> Te
         wiring = wirings.get(_place(part))
         if wiring is not None and hands_on(wiring.layer):
             continue
-        makes = part.dim == int(isinstance(part.module, _ConvTransposeNd))
         used = part.units >= 0
         if wiring is not None:  # a layer that is not pruned is used as ever
-            used = used & (wiring.makes if makes else wiring.reads)
-        (made if makes else read)[part.units[used]] = True
+            used = used & (wiring.makes if part.makes else wiring.reads)
+        (made if part.makes else read)[part.units[used]] = True
     return alive & made & read
 
 

@@ -15,6 +15,7 @@ from lightning_prune.prune import Loss
 from lightning_prune.schedules import Schedule
 from lightning_prune.structures import Measure
 from lightning_prune.training import checks
+from lightning_prune.training.arguments import check_arguments
 from lightning_prune.training.optimizers import raw_optimizer
 from lightning_prune.training.position import count_epoch
 from lightning_prune.training.pruner import Pruner
@@ -92,31 +93,12 @@ class Pruning(pl.Callback):
         self.layers = layers or LayerFilter()
         self.batches, self.loss, self.rewind, self.hold = batches, loss, rewind, hold
         self.folder, self.verbose = folder, verbose
-        self._check_arguments()
+        check_arguments(self)
         pruner = None
         if self.method is not None:
             pruner = Pruner(self.method, measure, batches, loss, recalibrate)
         self._run = Run(self.method, pruner, schedule, rewind, hold)
         self.masks, self.history = self._run.masks, self._run.history
-
-    def _check_arguments(self) -> None:
-        checks.check_kind("a schedule such as OneShot(10, keep=0.5)", self.schedule, Schedule)
-        checks.check_kind("a method such as 'magnitude'", self.method, Method | None)
-        checks.check_kind("layers such as LayerFilter('net.*')", self.layers, LayerFilter)
-        checks.check_kind("a rewind such as Rewind(to=0)", self.rewind, Rewind | None)
-        if self.measure not in ("params", "macs"):
-            raise ValueError(f"The measure is 'params' or 'macs', not {self.measure!r}.")
-        keeps = list(self.schedule.targets().values())
-        if self.method and not self.method.criterion.regrows and keeps != sorted(keeps)[::-1]:
-            raise ValueError(f"keep may not rise from event to event, as it does in {keeps}.")
-        if self.method and self.method.criterion.regrows and not self.hold:
-            name = type(self.method.criterion).__name__
-            raise ValueError(f"{name} chooses what comes back; leave hold=True.")
-        if self.rewind and self.rewind.to > min(self.schedule.targets()):
-            raise ValueError(
-                f"Rewind(to={self.rewind.to}) lies after the first event at "
-                f"{min(self.schedule.targets())}; rewind to a time before it."
-            )
 
     # what can be asked of it
 

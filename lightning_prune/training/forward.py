@@ -10,17 +10,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_prune.criteria import DataCriterion, GradientCriterion, SyntheticCriterion
-from lightning_prune.network.batches import (
-    batch_size,
-    draw_batches,
-    example_batch,
-    network_input,
-)
+from lightning_prune.network.batches import batch_size, network_input
 from lightning_prune.network.samples import Amount
 from lightning_prune.prune import Loss
+from lightning_prune.training import loaders
 from lightning_prune.training.random_state import random_state_kept
 from lightning_prune.training.ranks import world
 
@@ -48,7 +43,7 @@ def example_forward(
         inputs = trainer.strategy.batch_to_device(example)
     else:
         own = _example(trainer, module, batch)
-        inputs = network_input(_first(trainer.train_dataloader, own))
+        inputs = network_input(loaders.first(trainer.train_dataloader, own))
 
     def forward() -> Any:
         with trainer.precision_plugin.forward_context():
@@ -84,13 +79,13 @@ def watched_run(
     if isinstance(criterion, SyntheticCriterion):
         return _synthetic_run(trainer, module, criterion)
     labels = isinstance(criterion, GradientCriterion)
-    batches = _drawn(trainer.train_dataloader, amount, world())
+    batches = loaders.drawn(trainer.train_dataloader, amount, world())
     return batches, runner(trainer, module, labels=labels, loss=loss)
 
 
 def drawn_batches(trainer: pl.Trainer, amount: Amount, *, held_out: bool = False) -> Iterator[Any]:
     """The batches that all processes together watch, or as many of the next; on every process."""
-    return _drawn(trainer.train_dataloader, amount, (0, 1), held_out)
+    return loaders.drawn(trainer.train_dataloader, amount, (0, 1), held_out)
 
 
 def runner(
@@ -119,7 +114,11 @@ def runner(
             if loss is not None:
                 return loss(module, own)
             inputs = network_input(own)
-            if not labels and _single(trainer.train_dataloader) and _forwards(module, inputs):
+            if (
+                not labels
+                and loaders.single(trainer.train_dataloader)
+                and _forwards(module, inputs)
+            ):
                 return _called(module, inputs)
             if not module.automatic_optimization:
                 raise NoForwardError(
@@ -141,7 +140,7 @@ def _synthetic_run(
         inputs = trainer.strategy.batch_to_device(example)
     else:
         own = _example(trainer, module, None)
-        inputs = network_input(_first(trainer.train_dataloader, own))
+        inputs = network_input(loaders.first(trainer.train_dataloader, own))
         if not _forwards(module, inputs):
             raise ValueError(
                 f"{type(criterion).__name__} looks at a forward alone; give the module an "
@@ -152,60 +151,11 @@ def _synthetic_run(
 
 def _example(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:
     """The first samples of every loader, or the batch at hand where one cannot be indexed."""
-    loaders = trainer.train_dataloader
-    if batch is not None and not _indexed(loaders):
+    source = trainer.train_dataloader
+    if batch is not None and not loaders.indexed(source):
         return batch
     with random_state_kept():  # reading and moving samples may draw from any stream
-        return _transferred(trainer, module, _examples(loaders))
-
-
-def _indexed(loaders: Any) -> bool:
-    if isinstance(loaders, dict | list | tuple):
-        parts = loaders.values() if isinstance(loaders, dict) else loaders
-        return all(_indexed(part) for part in parts)
-    if not isinstance(loaders, DataLoader) or isinstance(loaders.dataset, IterableDataset):
-        return False  # a stream has __getitem__ too, and raises in it
-    return hasattr(loaders.dataset, "__getitem__")
-
-
-def _examples(loaders: Any) -> Any:
-    """One small batch in the form that several loaders give one."""
-    if isinstance(loaders, dict):
-        return {name: _examples(part) for name, part in loaders.items()}
-    if isinstance(loaders, list | tuple):
-        return [_examples(part) for part in loaders]
-    return example_batch(loaders if _indexed(loaders) else iter(loaders))
-
-
-def _drawn(
-    loaders: Any, amount: Amount, shard: tuple[int, int], held_out: bool = False
-) -> Iterator[Any]:
-    """Batches in the form that several loaders give them; nothing is begun before the first."""
-    if not isinstance(loaders, dict | list | tuple):
-        # beginning a stream draws from the random streams
-        source = loaders if _indexed(loaders) else iter(loaders)
-        yield from draw_batches(source, amount, shard, held_out=held_out)
-        return
-    parts = [_drawn(part, amount, shard, held_out) for part in _values(loaders)]
-    for batches in zip(*parts, strict=False):
-        named = isinstance(loaders, dict)
-        yield dict(zip(loaders, batches, strict=True)) if named else list(batches)
-
-
-def _first(loaders: Any, batch: Any) -> Any:
-    """What the first of several loaders gave; the batch of a single one as it is."""
-    while isinstance(loaders, dict | list | tuple) and isinstance(batch, dict | list | tuple):
-        loaders = next(iter(_values(loaders)))
-        batch = next(iter(_values(batch)))
-    return batch
-
-
-def _values(container: Any) -> Any:
-    return container.values() if isinstance(container, dict) else container
-
-
-def _single(loaders: Any) -> bool:
-    return not isinstance(loaders, dict | list | tuple)
+        return _transferred(trainer, module, loaders.examples(source))
 
 
 def _forwards(module: pl.LightningModule, inputs: Any) -> bool:

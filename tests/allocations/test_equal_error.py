@@ -4,28 +4,11 @@ import math
 
 import pytest
 import torch
+from columns import Columns
 from torch import nn
 
 from lightning_prune.allocations import Bernstein, Candidate, EqualError, allocate
-from lightning_prune.network.groups import Group
 from lightning_prune.network.layers import Layer
-from lightning_prune.structures import Mask
-
-
-class Columns(Mask):
-    """Inputs of a linear layer; a column costs as many parameters as it has entries."""
-
-    def groups(self, layers, graph):
-        return [Group(layer.name, (layer,), (), layer.weight.shape[1]) for layer in layers]
-
-    def units(self, layer, tensor):
-        return tensor.mT
-
-    def cost(self, gains, measure):
-        return sum(int(v.count_nonzero()) * len(g.layers[0].weight) for g, v in gains.items())
-
-    def factors(self, group, gain):
-        yield group.layers[0].parameter, gain
 
 
 def candidate(scores, name="fc", outputs=1, gone=None):

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from columns import EqualColumns
 from scipy.optimize import minimize
 from torch import nn
 
@@ -13,7 +14,7 @@ from lightning_prune.allocations.rows import Rows
 from lightning_prune.criteria.ties import ties_broken
 from lightning_prune.network.groups import Group, Slice
 from lightning_prune.network.layers import Layer
-from lightning_prune.structures import Mask, Weights
+from lightning_prune.structures import Weights
 
 
 def candidate(weight, score, name="fc", gone=None):
@@ -250,25 +251,9 @@ def test_a_selection_repeats_itself():
             assert torch.equal(one.gains[each.group][1], two.gains[each.group][1])
 
 
-class Columns(Mask):
-    """Inputs of a linear layer, at the price of one each."""
-
-    def groups(self, layers, graph):
-        return [Group(layer.name, (layer,), (), layer.weight.shape[1]) for layer in layers]
-
-    def units(self, layer, tensor):
-        return tensor.mT
-
-    def cost(self, gains, measure):
-        return sum(int(gain.count_nonzero()) for gain in gains.values())
-
-    def factors(self, group, gain):
-        yield group.layers[0].parameter, gain
-
-
 def test_other_units_are_one_row_a_group():
-    (group,) = Columns().groups([Layer("fc", nn.Linear(6, 2))], None)
-    some = Candidate(group, Columns(), torch.tensor([3.0, 1, 2, 0, 5, 4]))
+    (group,) = EqualColumns().groups([Layer("fc", nn.Linear(6, 2))], None)
+    some = Candidate(group, EqualColumns(), torch.tensor([3.0, 1, 2, 0, 5, 4]))
     gains = allocate(WaterFilling("top"), [some], 3, "params").gains[group][1]
     assert gains.tolist() == [1, 0, 0, 0, 1, 1]
     (drawn,) = [allocate(WaterFilling(), [some], 3, "params").gains[group][1]]
