@@ -2,7 +2,8 @@
 
 from lightning_prune.tasks.base import Task
 from lightning_prune.tasks.classification import Classification
+from lightning_prune.tasks.density import Density
 from lightning_prune.tasks.regression import Regression
 from lightning_prune.tasks.tagging import Tagging
 
-__all__ = ["Classification", "Regression", "Tagging", "Task"]
+__all__ = ["Classification", "Density", "Regression", "Tagging", "Task"]

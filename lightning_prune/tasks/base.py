@@ -17,7 +17,8 @@ class Task(pl.LightningModule):
     r"""Training of a network on batches of (inputs, targets), with metrics once per epoch.
 
     A subclass computes the loss and updates its metrics in `loss`. Each metric is logged as
-    `train/...`, `val/...` and `test/...`, the loss among them.
+    `train/...`, `val/...` and `test/...`, the loss among them; of networks of continuous depth,
+    which have a `tally`, also `evaluations`: of a field in one forward solve, on average.
 
     Args:
         net: The network.
@@ -58,6 +59,8 @@ class Task(pl.LightningModule):
             self.metrics[f"{part}/loss"] = MeanMetric(nan_strategy=float("nan"))
             for name, make in metrics.items():
                 self.metrics[f"{part}/{name}"] = make()
+            if self._tally is not None:
+                self.metrics[f"{part}/evaluations"] = MeanMetric()
 
     @abstractmethod
     def loss(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
@@ -69,15 +72,19 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the training loss of a batch."""
-        return self.loss(batch, "train")
+        return self._counted(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the validation loss of a batch."""
-        return self.loss(batch, "val")
+        return self._counted(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the test loss of a batch."""
-        return self.loss(batch, "test")
+        return self._counted(batch, "test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the output for a batch of inputs, or of (inputs, targets)."""
+        return self(batch[0] if isinstance(batch, list | tuple) else batch)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
@@ -106,8 +113,23 @@ class Task(pl.LightningModule):
         # once an epoch, because `log` costs a small network more than its optimizer's step
         for key, metric in self.metrics.items():
             of, _, name = key.partition("/")
-            if of == part:
+            if of == part and cast(Metric, metric).update_called:
                 self.log(key, cast(Metric, metric), prog_bar=name == self.main_metric)
+
+    @property
+    def _tally(self) -> Any:
+        """What counts evaluations, in a network of continuous depth."""
+        return getattr(self.net, "tally", None)
+
+    def _counted(self, batch: Any, part: str) -> Tensor:
+        """Compute the loss, and note how many evaluations a solve took."""
+        if self._tally is None:
+            return self.loss(batch, part)
+        self._tally.reset()
+        loss = self.loss(batch, part)
+        if self._tally.solves:
+            self.metric(part, "evaluations").update(self._tally.per_solve)
+        return loss
 
     def metric(self, part: str, name: str) -> Metric:
         """The metric of that name for "train", "val" or "test"."""
