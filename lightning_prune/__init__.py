@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning_prune.network.samples import Samples
     from lightning_prune.prune import prune
     from lightning_prune.report import PruneReport
-    from lightning_prune.schedules import Constant, Geometric, OneShot, Polynomial, Steps
+    from lightning_prune.schedules import Constant, Geometric, Grid, OneShot, Polynomial, Steps
     from lightning_prune.table import curves
     from lightning_prune.training.callback import Pruning
     from lightning_prune.training.migration import from_model_pruning
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Constant": "schedules",
     "Geometric": "schedules",
+    "Grid": "schedules",
     "LayerFilter": "network.layers",
     "Method": "methods",
     "OneShot": "schedules",
@@ -48,6 +49,7 @@ _HOMES = {
 __all__ = [
     "Constant",
     "Geometric",
+    "Grid",
     "LayerFilter",
     "Method",
     "OneShot",

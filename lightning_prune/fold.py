@@ -43,16 +43,17 @@ def fold_constants(network: Network, selection: Selection, run: Callable[[], Any
     lost: set[tuple[str, int]] = set()
     with _written(selection.chosen):
         constants = _constants(network, [p for g in dead for p in _readers(g)], run)
+        leaving = _leaving(dead)
         for group, gain in dead.items():
             for part in _readers(group):
-                units = _fold(part, gain, constants.get(part.module))
+                units = _fold(part, gain, constants.get(part.module), leaving.get(part.module))
                 lost |= {(group.name, unit) for unit in units}
     if not lost:
         return []
     count = sum(int((gain == 0).sum()) for gain in dead.values())
     return [
         f"what {len(lost)} of {count} units without input or output passed on is lost: "
-        "a layer that reads them has zeros around its input, or no bias"
+        "it changes with time, or a layer that reads them has zeros around its input, or no bias"
     ]
 
 
@@ -76,7 +77,20 @@ def _fed(group: Group) -> Tensor:
     return fed
 
 
-def _fold(part: Slice, gain: Tensor, constant: Tensor | None) -> list[int]:
+def _leaving(dead: Mapping[Group, Tensor]) -> dict[nn.Module, Tensor]:
+    """By layer, (outputs,) bool: which of its outputs leave, so that nothing reads into them."""
+    found: dict[nn.Module, Tensor] = {}
+    for group, gain in dead.items():
+        for part in group.slices:
+            if part.makes and part.dim == 0 and part.tensor == "weight" and part.units is not None:
+                owned = part.units >= 0
+                gone = torch.zeros(len(owned), dtype=torch.bool)
+                gone[owned] = gain.cpu()[part.units[owned]] == 0
+                found[part.module] = found.get(part.module, gone) | gone
+    return found
+
+
+def _fold(part: Slice, gain: Tensor, constant: Tensor | None, leaving: Tensor | None) -> list[int]:
     """Add the constants of dead units to the reader's bias; the units of which that fails."""
     module: Any = part.module
     assert part.units is not None
@@ -87,6 +101,8 @@ def _fold(part: Slice, gain: Tensor, constant: Tensor | None) -> list[int]:
         return []
     weight = module.weight.flatten(2).sum(2) if module.weight.dim() > 2 else module.weight
     columns = weight[:, gone.to(weight.device)]
+    if leaving is not None:  # what a unit says to one that leaves as well is not missed
+        columns = columns.masked_fill(leaving.to(weight.device)[:, None], 0)
     values = constant[gone.to(constant.device)].to(columns)
     matter = (columns != 0).any(0) & (values != 0)  # NaN: it is no constant
     if not bool(matter.any()):

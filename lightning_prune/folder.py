@@ -43,7 +43,7 @@ EVENT_COLUMNS = (
 COLUMNS = (
     "run", "method", "seed", "measure", "event", "last", "epoch", "step", "keep_target", "keep",
     "params", "nonzero", "macs", "macs_effective", "seconds", "main_metric", "direction", "metric",
-    "dense", "control",
+    "dense", "control", "control_cycle",
 )  # fmt: skip
 CLOSING = ("identity", "command")
 LAYER_COLUMNS = (

@@ -76,6 +76,7 @@ class Method:
 _TABLE: dict[str, Callable[[], Method | None]] = {
     "none": lambda: None,
     "magnitude": lambda: Method(Magnitude(), Weights(), Threshold()),
+    "magnitude_clean": lambda: Method(Magnitude(), Weights(clean=True), Threshold()),
     "magnitude_layerwise": lambda: Method(Magnitude(), Weights(), Uniform()),
     "lamp": lambda: Method(Magnitude(), Weights(), Threshold(scale="lamp")),
     "erk": lambda: Method(Magnitude(), Weights(), ERK()),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 Unit = Literal["epoch", "step"]
@@ -127,6 +128,36 @@ class Steps(Schedule):
         """The events as given, in the order of time."""
         given = {_whole("a time", time): check_keep(keep) for time, keep in self.keeps.items()}
         return dict(sorted(given.items()))
+
+
+@dataclass(frozen=True)
+class Grid(Schedule):
+    """Events at equal distances, with a share for each: cascades over a published grid.
+
+    Arguments:
+        first: Time of the first event.
+        every: Time between two events.
+        keeps: Share of the dense network that stays after each event, none above the one before.
+        unit: `epoch` or `step`.
+
+    Raises:
+        ValueError: A time or a share is out of range, there is no share, or shares rise.
+    """
+
+    first: int
+    every: int
+    keeps: Sequence[float]
+    unit: Unit = "epoch"
+
+    def targets(self) -> dict[int, float]:
+        """The shares in their order."""
+        first, every = _whole("first", self.first), _whole("every", self.every, 1)
+        keeps = [check_keep(keep) for keep in self.keeps]
+        if not keeps or any(after > before for before, after in pairwise(keeps)):
+            raise ValueError(
+                f"Grid needs shares, none above the one before, such as [0.5, 0.2]; not {keeps}."
+            )
+        return {first + i * every: keep for i, keep in enumerate(keeps)}
 
 
 @dataclass(frozen=True)

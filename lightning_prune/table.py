@@ -12,7 +12,7 @@ from lightning_prune.folder import CLOSING, COLUMNS, find_runs
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-POINTS = 8  # budgets of a table that a reader takes in at once
+POINTS = 40  # budgets of a curve; a schedule that passes more is on its way to the last
 
 
 def curves(folder: str | os.PathLike[str]) -> DataFrame:
@@ -30,6 +30,7 @@ def curves(folder: str | os.PathLike[str]) -> DataFrame:
         - `metric`: the task's main metric on the test set at the end of the event's cycle;
           `main_metric` and `direction` say which, and whether `max` or `min` is better; `dense`
           and `control`: that of the network before the first event, and of the dense control;
+          `control_cycle`: that of the control after as many cycles;
         - a column for every metric, and one for every setting that the command set;
         - `identity` of the run's config, and the `command` that repeats the run.
 
@@ -69,8 +70,7 @@ def points(frame: DataFrame) -> DataFrame:
 
 def swept(frame: DataFrame) -> list[str]:
     """Settings that tell curves apart: what varies besides seeds and budgets."""
-    first, last = list(frame.columns).index("control") + 1, frame.shape[1] - len(CLOSING)
-    settings = [c for c in frame.columns[first:last] if "/" not in c]
+    settings = [c for c in frame.columns if "/" not in c and c not in (*COLUMNS, *CLOSING)]
     budget = [c for c in settings if c.startswith("schedule.") and "keep" in c]
     names = ["method", *(c for c in settings if c not in budget)]
     return [name for name in names if frame[name].nunique(dropna=False) > 1] or ["method"]

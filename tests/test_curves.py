@@ -86,6 +86,13 @@ def test_of_events_with_the_same_target_the_last_is_the_point(tmp_path: Path):
     assert list(points(curves(tmp_path))["metric"]) == [0.3]
 
 
+def test_a_cascade_over_the_papers_grid_is_a_curve(tmp_path: Path):
+    run(tmp_path, "a/0", [1 - i / 30 for i in range(1, 30)], [0.5] * 29, control_cycle=0.6)
+    frame = curves(tmp_path)
+    assert len(points(frame)) == 29
+    assert swept(frame) == ["method"]
+
+
 def test_of_a_long_way_down_the_end_is_the_point(tmp_path: Path):
-    run(tmp_path, "a/0", [1 - i / 20 for i in range(1, 11)], [0.5] * 9 + [0.4])
+    run(tmp_path, "a/0", [1 - i / 100 for i in range(1, 51)], [0.5] * 49 + [0.4])
     assert list(points(curves(tmp_path))["metric"]) == [0.4]

@@ -49,7 +49,10 @@ def test_the_page_of_configuration_names_every_key(checkout: Path):
     "page",
     [
         "README.md",
-        *(f"docs/{page}.md" for page in ("methods", "configuration", "sweeps", "comparison")),
+        *(
+            f"docs/{page}.md"
+            for page in ("methods", "configuration", "sweeps", "comparison", "continuous_depth")
+        ),
     ],
 )
 def test_links_between_pages_lead_somewhere(page: str, checkout: Path):

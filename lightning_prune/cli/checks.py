@@ -65,7 +65,8 @@ def short(path: Path) -> str:
 
 
 def _check_numbers(cfg: DictConfig) -> None:
-    for name, least in (("epochs", 1), ("batches", 1), ("seed", 0), ("threads", 1)):
+    least_of = {"epochs": 1, "batches": 1, "seed": 0, "flatness": 0, "threads": 1}
+    for name, least in least_of.items():
         value = cfg[name]
         if value is None and name == "threads":
             continue

@@ -23,7 +23,7 @@ MACHINE = {
 }  # fmt: skip
 PATHS = {"root", "path"}
 # what the pruned network alone has
-PRUNING = {"method", "measure", "batches", "hold"}
+PRUNING = {"method", "measure", "batches", "hold", "flatness"}
 DIGITS = 12
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 WIDE = 200  # characters in a line
+BUDGETS = 8  # columns that a reader takes in at once
 
 
 class SweepOutcome(Callback):
@@ -84,7 +85,7 @@ def outcome_table(summary: DataFrame, frame: DataFrame) -> Table:
     from rich.table import Table
 
     by = list(summary.columns[: list(summary.columns).index("keep_target")])
-    budgets = sorted(summary["keep_target"].unique(), reverse=True)
+    budgets = _spread(sorted(summary["keep_target"].unique(), reverse=True))
     table = Table(
         title=f"{frame['main_metric'].iloc[0]}, mean ± standard deviation over seeds, by keep",
         caption="control: dense, trained as long; (n): runs, where others have more",
@@ -110,6 +111,14 @@ def outcome_table(summary: DataFrame, frame: DataFrame) -> Table:
             _score(control["control"], control["control_std"]),
         )
     return table
+
+
+def _spread(budgets: list[float]) -> list[float]:
+    """The first, the last, and as many between as a table has room for."""
+    if len(budgets) <= BUDGETS:
+        return budgets
+    places = [round(i * (len(budgets) - 1) / (BUDGETS - 1)) for i in range(BUDGETS)]
+    return [budgets[place] for place in places]
 
 
 def _score(mean: float, std: float, runs: int | None = None) -> str:

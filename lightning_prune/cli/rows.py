@@ -33,6 +33,7 @@ def rows(
         row |= {name: event.get(name) for name in EVENT}
         row |= {"main_metric": metric, "direction": report["extra"].get("direction")}
         row |= {"metric": _metric(event, metric), **around}
+        row["control_cycle"] = (event.get("control") or {}).get(metric)
         row |= {n: v for n, v in (event.get("metrics") or {}).items() if n.startswith("test/")}
         row |= swept_settings(list(overrides))
         table.append(row | {"identity": identity, "command": command})

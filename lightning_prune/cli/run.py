@@ -13,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_prune.cli.experiment import Experiment
 from lightning_prune.cli.identity import settings
+from lightning_prune.cli.planar import analyse
 from lightning_prune.cli.scores import Scores
 from lightning_prune.cli.stages import first_process, prepare, train_all
 from lightning_prune.cli.summary import draw, finish, show
+from lightning_prune.cli.surface import measure_surface
 from lightning_prune.folder import RunFolder
 from lightning_prune.methods import method_name
 
@@ -51,8 +53,12 @@ def run(cfg: DictConfig, folder: Path, sweep: Path | None = None) -> float | Non
             torch.distributed.destroy_process_group()
         if not first_process():
             return None
-        report = finish(results, experiment, Scores(experiment), control)
+        scores = Scores(experiment)
+        report = finish(results, experiment, scores, control)
         draw(report, folder)
+        report = analyse(results, experiment, scores, report)
+        if cfg.flatness:
+            report = measure_surface(results, experiment, scores, report)
         if sweep is None:
             show(report, folder)
     metric = report["extra"].get("main_metric")

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from lightning_prune.cli.experiment import Experiment
+from lightning_prune.cli.experiment import Experiment, Stage
 from lightning_prune.evaluation.size import measure_sizes
 from lightning_prune.folder import RunFolder
 from lightning_prune.network.batches import example_batch, network_input
@@ -68,6 +68,24 @@ class Scores:
         if known is None:
             known = results.update_report(final={"metrics": self.test(task)})["final"]
         return known["metrics"]
+
+    def cycles(self, stage: Stage, events: int) -> list[dict[str, float]]:
+        """The metrics of a stage at the end of the cycle that every event began.
+
+        Those of a stage that runs share are remembered in its folder.
+
+        Arguments:
+            stage: Finished.
+            events: How many there were.
+        """
+        results = RunFolder(stage.folder)
+        known = results.read_report()["extra"].get("cycles") if stage.shared else None
+        if known is None or len(known) != events:
+            ends = [stage.cycle(number) for number in range(1, events)] + [stage.final]
+            known = [self.test(self.load(end)) if end.is_file() else {} for end in ends]
+            if stage.shared:
+                results.update_report(extra={"cycles": known})
+        return known
 
     def _has_test(self) -> bool:
         return type(self.data).test_dataloader is not pl.LightningDataModule.test_dataloader

@@ -16,6 +16,7 @@ from lightning_prune.cli.checkpoints import StageCheckpoints, check_fits
 from lightning_prune.cli.checks import short, source
 from lightning_prune.cli.experiment import Experiment, Stage
 from lightning_prune.cli.progress import EpochBar
+from lightning_prune.training import PlanarImages
 from lightning_prune.training.checkpoints import damage, latest_checkpoint
 
 # of a run: what is set aside when the same command starts again
@@ -142,6 +143,7 @@ def train(experiment: Experiment, stage: Stage, start: Path | None) -> None:
     callbacks = [
         EpochBar(stage.name),
         experiment.pruning(stage),
+        PlanarImages(),
         StageCheckpoints(stage, experiment.schedule),
     ]
     trainer = experiment.trainer(stage, callbacks)

@@ -47,6 +47,9 @@ def finish(
         else:
             metrics = {}
         event["metrics"] = {**(event.get("metrics") or {}), **metrics}
+    if control and len(events) > 1:
+        beside = scores.cycles(experiment.control, len(events))
+        events = [{**e, "control": m} for e, m in zip(events, beside, strict=True)]
     results.write_events(events)
     results.write_layers(events)
     task = experiment.task()
@@ -58,7 +61,7 @@ def finish(
         layers=events[-1]["layers"] if events else [],
         bounds=bounds_of(events),
         environment=experiment.environment(),
-        extra=_main_metric(task, known["final"]["metrics"]),
+        extra=_main_metric(task, known["final"]["metrics"]) | _floor(scores.data),
     )
 
 
@@ -73,7 +76,13 @@ def trained_events(experiment: Experiment) -> list[dict[str, Any]]:
 def _main_metric(task: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
     """What compares the networks: the task's own choice, else its first test metric."""
     name = f"test/{task.main_metric}" if hasattr(task, "main_metric") else next(iter(metrics), None)
-    return {"main_metric": name, "direction": getattr(task, "direction", None)}
+    told = {"main_metric": name, "direction": getattr(task, "direction", None)}
+    return told | ({"likelihood": task.about()} if hasattr(task, "about") else {})
+
+
+def _floor(data: Any) -> dict[str, Any]:
+    """The entropy of the data, where it is known: no density has a smaller expected loss."""
+    return {"floor": data.floor} if getattr(data, "floor", None) is not None else {}
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> None:

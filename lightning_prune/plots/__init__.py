@@ -1,8 +1,31 @@
-"""Plots: curves over keep of a run and of a sweep, what every layer keeps, and its bounds."""
+"""Plots: curves over keep of a run and of a sweep, layers, bounds, and planar flows and nets."""
 
 from lightning_prune.plots.bounds import plot_bounds
 from lightning_prune.plots.curves import plot_curve
+from lightning_prune.plots.flatness import plot_flatness
+from lightning_prune.plots.flows import (
+    plot_density,
+    plot_field,
+    plot_flow_curves,
+    plot_samples,
+    plot_trajectories,
+)
 from lightning_prune.plots.layers import plot_layers
+from lightning_prune.plots.plane import Plane
+from lightning_prune.plots.regions import plot_regions
 from lightning_prune.plots.sweeps import plot_curves
 
-__all__ = ["plot_bounds", "plot_curve", "plot_curves", "plot_layers"]
+__all__ = [
+    "Plane",
+    "plot_bounds",
+    "plot_curve",
+    "plot_curves",
+    "plot_density",
+    "plot_field",
+    "plot_flatness",
+    "plot_flow_curves",
+    "plot_layers",
+    "plot_regions",
+    "plot_samples",
+    "plot_trajectories",
+]

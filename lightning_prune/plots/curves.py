@@ -61,7 +61,15 @@ def _draw_references(axes: Axes, report: Mapping[str, Any], metric: str | None) 
     if dense is not None:
         axes.plot([1.0], [dense], "s", color=DENSE, label="dense, before the first event")
     control = ((report["control"] or {}).get("metrics") or {}).get(metric)
-    if control is not None:
+    cycles = [
+        (event["keep"], event["control"][metric])
+        for event in report["events"]
+        if (event.get("control") or {}).get(metric) is not None
+    ]
+    if len(cycles) > 1:  # at every event as many epochs as the pruned network
+        keeps, values = zip(*sorted(cycles), strict=True)
+        axes.plot(keeps, values, "--", color=CONTROL, label="dense control, equal training")
+    elif control is not None:
         axes.axhline(control, ls="--", color=CONTROL, label="dense control, equal training")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PRUNED = "#0072B2"
 CONTROL = "#D55E00"
 DENSE = "#000000"
+
+NEAR = 1.15  # ratio of two keeps whose labels would touch
 
 RC: dict[Any, Any] = {
     "figure.dpi": 120,
@@ -43,6 +45,44 @@ def new_figure(width: float = 6.4, height: float = 4.0) -> Iterator[tuple[Figure
     with mpl.rc_context(RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.add_subplot()
+
+
+@contextmanager
+def new_figures(
+    rows: int, columns: int, width: float = 6.4, height: float = 4.0, **shared: Any
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure and several axes in our style, row by row.
+
+    Arguments:
+        rows: Of axes.
+        columns: Of axes.
+        width: Of the whole figure, in inches.
+        height: Of the whole figure, in inches.
+        shared: Of `Figure.subplots`, such as `sharex`.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+
+
+def label_keeps(axes: Axes, keeps: Sequence[float], near: float = NEAR) -> None:
+    """A logarithmic axis of keeps, with ticks at the points as far as labels do not touch.
+
+    Arguments:
+        axes: Whose horizontal axis it is.
+        keeps: Of the points.
+        near: Ratio of two keeps whose labels would touch; more in narrow axes.
+    """
+    shown: list[float] = []
+    for keep in sorted(keeps, reverse=True):  # the largest, most often the dense one, stays
+        if not shown or shown[-1] / keep > near:
+            shown.append(keep)
+    axes.set_xscale("log")
+    axes.set_xticks(shown, [f"{keep:.2g}" for keep in shown])
+    axes.set_xticks([], minor=True)
 
 
 def save(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_prune.training.callback import Pruning
+    from lightning_prune.training.planar_images import PlanarImages
     from lightning_prune.training.rewind import Rewind
 
-_HOMES = {"Pruning": "callback", "Rewind": "rewind"}
+_HOMES = {"PlanarImages": "planar_images", "Pruning": "callback", "Rewind": "rewind"}
 
-__all__ = ["Pruning", "Rewind"]
+__all__ = ["PlanarImages", "Pruning", "Rewind"]
 
 
 def __getattr__(name: str) -> object:

@@ -73,16 +73,16 @@ def is_drawn(number: int, planned: int) -> bool:
 def _draw_layers(
     trainer: pl.Trainer, events: Sequence[Mapping[str, Any]], planned: int, tag: str
 ) -> None:
-    writers = _writers(trainer)
+    found = writers(trainer)
     # a column for each event would make images of a schedule's length
     shown = [event for number, event in enumerate(events, 1) if is_drawn(number, planned)]
     if events and (not shown or shown[-1] is not events[-1]):
         shown.append(events[-1])
-    if writers and any(event["layers"] for event in shown):  # a control's have none
+    if found and any(event["layers"] for event in shown):  # a control's have none
         # matplotlib takes long to import, which runs without images need not wait for
         from lightning_prune.plots import plot_layers
 
-        _add(writers, tag, plot_layers(_report(shown)), trainer.global_step)
+        _add(found, tag, plot_layers(_report(shown)), trainer.global_step)
 
 
 def _draw_curve(
@@ -92,15 +92,15 @@ def _draw_curve(
     metric: str,
     tag: str,
 ) -> None:
-    writers = _writers(trainer)
-    if writers and any(event["layers"] for event in events):
+    found = writers(trainer)
+    if found and any(event["layers"] for event in events):
         from lightning_prune.plots import plot_curve
 
         report = _report(events) | {"dense": {"metrics": dict(dense)}}
-        _add(writers, tag, plot_curve(report, metric=metric), trainer.global_step)
+        _add(found, tag, plot_curve(report, metric=metric), trainer.global_step)
 
 
-def _writers(trainer: pl.Trainer) -> list[Any]:
+def writers(trainer: pl.Trainer) -> list[Any]:
     """Of the loggers; TensorBoard's `SummaryWriter` has this method, and what is made like it."""
     if not trainer.is_global_zero:
         return []

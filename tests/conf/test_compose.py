@@ -15,7 +15,7 @@ from lightning_prune.cli.run import run
 from lightning_prune.configs import CONF, compose
 
 # a part of a method has its group only inside a method
-GROUPS = ("data", "model", "task", "optim", "method", "schedule", "rewind")
+GROUPS = ("data", "model", "solver", "task", "optim", "method", "schedule", "rewind")
 PARTS = ("criterion", "structure", "allocation")
 # what has no default that could be right
 NEEDED = {
@@ -102,6 +102,7 @@ def test_defaults_are_those_of_the_classes():
         "equal_error_partial": {"select": "partial"},
         "threshold_lamp": {"scale": "lamp"},
         "fixed": {"threshold": 0.01},
+        "weights_clean": {"clean": True},
     }
     for group in PARTS:
         for option in options(group):
