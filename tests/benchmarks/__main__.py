@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import event
+import flow
 import gradual
 import memory
 import sipp
@@ -21,7 +22,7 @@ def main() -> None:
     """Run, print, and write what was found if asked."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help="event, upkeep, gradual, memory, sipp, sipp_max; none: all"
+        "names", nargs="*", help="event, upkeep, gradual, memory, sipp, sipp_max, flow; none: all"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
@@ -31,6 +32,7 @@ def main() -> None:
         "gradual": (lambda: {case: gradual.measure(case) for case in gradual.CASES}, gradual.show),
         "memory": (memory.measure, memory.show),
         "sipp": (lambda: {case: sipp.measure(case) for case in sipp.CASES}, sipp.show),
+        "flow": (flow.measure, flow.show),
         "sipp_max": (lambda: {"max": sipp.measure_max()}, sipp.show),
     }
     if unknown := set(arguments.names) - set(runs):
