@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_prune.cli.experiment import Experiment
 from lightning_prune.cli.identity import settings
-from lightning_prune.cli.planar import analyse
+from lightning_prune.cli.pictures import analyse
 from lightning_prune.cli.scores import Scores
 from lightning_prune.cli.stages import first_process, prepare, train_all
 from lightning_prune.cli.summary import draw, finish, show
-from lightning_prune.cli.surface import measure_surface
+from lightning_prune.cli.surface import check_surface, measure_surface
 from lightning_prune.folder import RunFolder
 from lightning_prune.methods import method_name
 
@@ -43,6 +43,7 @@ def run(cfg: DictConfig, folder: Path, sweep: Path | None = None) -> float | Non
     """
     with quiet(), threads(cfg.threads):
         experiment = Experiment(cfg, folder, sweep)
+        check_surface(experiment)
         start = prepare(experiment)
         results = RunFolder(folder)
         if first_process():

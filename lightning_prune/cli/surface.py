@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from lightning_prune.cli.experiment import Experiment
-from lightning_prune.cli.planar import ends, references
+from lightning_prune.cli.pictures import ends, references
 from lightning_prune.cli.scores import Scores
 from lightning_prune.evaluation.flatness import flatness
 from lightning_prune.folder import RunFolder
 from lightning_prune.plots import plot_flatness
 
 EVENTS = 4  # at most, from the first to the last: a Hessian takes as many products as weights left
+
+
+def check_surface(experiment: Experiment) -> None:
+    """Refuse, before anything is trained, a network whose loss surface is not measured.
+
+    Raises:
+        ValueError: The network is no flow.
+    """
+    if experiment.cfg.flatness and not hasattr(experiment.task().net, "log_prob"):
+        raise ValueError("flatness= is for flows, whose loss is a log density; take flatness=0.")
 
 
 def measure_surface(
@@ -24,9 +35,6 @@ def measure_surface(
 
     Returns:
         The report, in which `dense`, `control` and the events have `flatness`.
-
-    Raises:
-        ValueError: The network is no flow of points.
     """
     count = experiment.cfg.flatness
     data: Any = scores.data
@@ -35,12 +43,12 @@ def measure_surface(
 
     def measured(path: Path) -> dict[str, Any]:
         net: Any = scores.load(path).net
-        if not hasattr(net, "log_prob"):
-            raise ValueError("flatness= is for flows, whose loss is a log density.")
         parameters = [p for p in net.parameters() if p.requires_grad]
+        # neither compiled steps nor an adjoint can be differentiated twice
+        solver = dataclasses.replace(net.solver, gradient="autograd", compiled=False)
         shown = path.relative_to(path.parents[2])
         print(f"flatness of {shown}", flush=True)
-        return flatness(lambda: -net.log_prob(points, trace="exact").mean(), parameters).to_dict()
+        return flatness(lambda: -net.log_prob(points, solver, "exact").mean(), parameters).to_dict()
 
     events = list(report["events"])
     chosen = {round(i * (len(events) - 1) / max(EVENTS - 1, 1)) for i in range(EVENTS)}

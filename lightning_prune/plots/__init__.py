@@ -7,6 +7,7 @@ from lightning_prune.plots.flows import (
     plot_density,
     plot_field,
     plot_flow_curves,
+    plot_images,
     plot_samples,
     plot_trajectories,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "plot_field",
     "plot_flatness",
     "plot_flow_curves",
+    "plot_images",
     "plot_layers",
     "plot_regions",
     "plot_samples",

@@ -24,6 +24,7 @@ BANDS = {
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
 STYLES = ("-", "--", "-.", ":")
+FLOOR = "#009E73"
 NEAR = 1.12  # ratio of two budgets whose labels would touch
 
 
@@ -33,6 +34,7 @@ def plot_curves(
     metric: str | None = None,
     by: str | Sequence[str] | None = None,
     band: Band = "std",
+    floor: float | None = None,
 ) -> Figure:
     """The mean of a metric over keep, a line for every method, with a band over seeds.
 
@@ -43,6 +45,7 @@ def plot_curves(
         by: Columns that tell lines apart; None: the method and whatever else was swept.
         band: `std` (of the runs), `ci95` (Student's t, of their mean) or `minmax`. Where a
             budget has one run there is none.
+        floor: Entropy of the data in nats, which no likelihood can pass; None: unknown.
 
     Raises:
         ValueError: A column is missing, the band is unknown, or no row has the metric.
@@ -66,7 +69,9 @@ def plot_curves(
             if not line.empty:
                 _draw_line(axes, _spread(line, column, band), number, name)
         if metric is None and rows["control"].notna().any():
-            _draw_control(axes, rows.groupby("seed")["control"].mean())
+            _draw_control(axes, rows)
+        if floor is not None:
+            axes.axhline(floor, color=FLOOR, ls=":", lw=1.6, label="entropy of the data")
         _label_budgets(axes, rows["keep_target"].unique().tolist())
         names = ", ".join(sorted(set(rows["main_metric"].dropna().astype(str))))
         axes.set_ylabel(metric or names or "metric")
@@ -111,9 +116,25 @@ def _draw_line(axes: Axes, table: DataFrame, number: int, name: str) -> None:
         axes.vlines(table["keep"], table["low"], table["high"], color=colour, lw=1.5)
 
 
-def _draw_control(axes: Axes, seeds: DataFrame) -> None:
-    """Each run of the sweep repeats its seed's control, so seeds are averaged and not runs."""
-    mean, deviation = seeds.mean(), seeds.std()
+def _draw_control(axes: Axes, rows: DataFrame) -> None:
+    """The control's mean: by budget where it is known after as many cycles, else at its end."""
+    cycles = rows.get("control_cycle")
+    if (
+        cycles is not None
+        and cycles.notna().any()
+        and rows.groupby("seed")[cycles.name].nunique().max() > 1
+    ):
+        table = _spread(rows.drop_duplicates(["seed", "keep_target"]), "control_cycle", "std")
+        axes.plot(
+            table["keep"], table["mean"], color=CONTROL, ls="--", lw=1.2,
+            label="dense control, equal training",
+        )  # fmt: skip
+        axes.fill_between(
+            table["keep"], table["low"], table["high"], color=CONTROL, alpha=0.12, lw=0
+        )
+        return
+    control = rows.groupby("seed")["control"].mean()
+    mean, deviation = control.mean(), control.std()
     axes.axhline(mean, color=CONTROL, ls="--", lw=1.2, label="dense control")
     if deviation == deviation:  # there are two seeds
         axes.axhspan(mean - deviation, mean + deviation, color=CONTROL, alpha=0.12, lw=0)

@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gaussians")
     logger = "csv" if find_spec("tensorboard") is None else "tensorboard"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_prune.cli.planar.SAMPLES", 2000)  # whose modes are counted
+        patch.setattr("lightning_prune.cli.pictures.SAMPLES", 2000)  # whose modes are counted
         command(folder, "gaussians", *FLOW, "flatness=20", f"logger={logger}")
     return folder
 

@@ -14,6 +14,7 @@ from lightning_prune.plots import (
     plot_field,
     plot_flatness,
     plot_flow_curves,
+    plot_images,
     plot_regions,
     plot_samples,
     plot_trajectories,
@@ -231,3 +232,26 @@ def test_regions_are_the_classes_that_networks_give(tmp_path):
         plot_regions({}, points, labels)
     with pytest.raises(ValueError, match=r"\(n, 2\) points"):
         plot_regions(nets, torch.ones(4, 3), labels[:4])
+
+
+class Pictures(nn.Module):
+    """Noise as images."""
+
+    def sample(self, count, generator=None):
+        return torch.rand(count, 1, 4, 4, generator=generator)
+
+
+def test_samples_of_images_have_a_row_for_each_flow(tmp_path):
+    path = tmp_path / "images.png"
+    flows = {"dense": Pictures(), "keep 0.1": Pictures()}
+    figure = plot_images(flows, path, torch.rand(9, 1, 4, 4), 5)
+    assert path.stat().st_size > 1000
+    assert len(figure.axes) == 15
+    assert [axes.get_ylabel() for axes in figure.axes[::5]] == ["data", "dense", "keep 0.1"]
+
+
+def test_points_are_no_images():
+    with pytest.raises(ValueError, match="plot_samples shows points"):
+        plot_images({"flow": Linear([[0.1, 0.0], [0.0, 0.1]])})
+    with pytest.raises(ValueError, match="no flow"):
+        plot_images({})

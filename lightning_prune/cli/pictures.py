@@ -1,4 +1,4 @@
-"""Planar: what people look at of a pruned network of the plane, a flow or a classifier."""
+"""Pictures: what people look at of a pruned flow, and of a classifier of the plane."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from lightning_prune.evaluation.modes import mode_coverage
 from lightning_prune.evaluation.tight import TightFlow
 from lightning_prune.folder import RunFolder
 from lightning_prune.plots import (
+    Plane,
     plot_density,
     plot_field,
     plot_flow_curves,
+    plot_images,
     plot_regions,
     plot_samples,
     plot_trajectories,
 )
 
 SAMPLES = 20_000  # whose modes are counted, as in the paper
+IMAGES = 10  # samples in a row, of a flow of images
 SHOWN = 3  # events with a panel: the first, one in the middle and the last
 SEED = 0  # of the samples, the same for all networks
 
@@ -30,7 +33,7 @@ SEED = 0  # of the samples, the same for all networks
 def analyse(
     results: RunFolder, experiment: Experiment, scores: Scores, report: dict[str, Any]
 ) -> dict[str, Any]:
-    """Count modes and draw, if the network is one of the plane.
+    """Count modes and draw, if the network is a flow or one of the plane.
 
     Returns:
         The report, in which `dense`, `control` and every event have `modes` where the density of
@@ -38,7 +41,15 @@ def analyse(
     """
     net: Any = scores.load(experiment.pruned.final).net
     data: Any = scores.data
-    if getattr(data, "dims", None) != 2:
+    plots = results.path / "plots"
+    if hasattr(net, "log_prob"):
+        if any((event["metrics"] or {}).get("test/nll") is not None for event in report["events"]):
+            plot_flow_curves(report, plots / "nll.png")
+        if len(getattr(data, "shape", ())) == 3 and hasattr(data, "sets"):
+            flows = {name: task.net for name, task in _shown(experiment, scores, report)}
+            images = torch.stack([data.sets["test"][i][0] for i in range(IMAGES)])
+            plot_images(flows, plots / "samples.png", images, IMAGES)
+    if getattr(data, "dims", None) != 2 or not hasattr(data, "sets"):
         return report
     points, labels = data.sets["test"].inputs, data.sets["test"].targets
     if not hasattr(net, "log_prob"):
@@ -49,13 +60,13 @@ def analyse(
     if data.mixture is not None:
         report = _count_modes(results, experiment, scores, report)
     flows = {name: TightFlow(task.net) for name, task in _shown(experiment, scores, report)}
-    plots = results.path / "plots"
-    plot_density(flows, plots / "density.png", points)
-    plot_field(flows, plots / "field.png")
-    plot_trajectories(flows, plots / "trajectories.png")
-    plot_samples(flows, plots / "samples.png", data.mixture, points)
-    if any((event["metrics"] or {}).get("test/nll") is not None for event in report["events"]):
-        plot_flow_curves(report, plots / "nll.png")
+    coarse = experiment.cfg.debug  # all pictures, and quick ones
+    plane = Plane(steps=30 if coarse else 200)
+    plot_density(flows, plots / "density.png", points, plane)
+    plot_field(flows, plots / "field.png", plane)
+    plot_trajectories(flows, plots / "trajectories.png", *((20, 5) if coarse else ()))
+    count = 200 if coarse else 4000
+    plot_samples(flows, plots / "samples.png", data.mixture, points, count)
     return report
 
 
@@ -64,10 +75,11 @@ def _count_modes(
 ) -> dict[str, Any]:
     data: Any = scores.data
     train, mixture = data.sets["train"], data.mixture
+    count = 200 if experiment.cfg.debug else SAMPLES
 
     def modes(path: Path) -> dict[str, Any]:
         flow = TightFlow(scores.load(path).net)
-        drawn = flow.sample(SAMPLES, torch.Generator().manual_seed(SEED))
+        drawn = flow.sample(count, torch.Generator().manual_seed(SEED))
         return mode_coverage(drawn, mixture, train.inputs, train.targets).to_dict()
 
     events = [
