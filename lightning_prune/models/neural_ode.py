@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,15 @@ class NeuralODE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Compute the state at the end, in the shape of x."""
         return self.states(x, (0.0, self.end_time))[-1]
+
+    @contextmanager
+    def solved_by(self, solver: Solver) -> Iterator[None]:
+        """Inside, another solver is used: a tight one tells what the steps of training add."""
+        own, self.solver = self.solver, solver
+        try:
+            yield
+        finally:
+            self.solver = own
 
     def states(self, x: Tensor, times: Tensor | Sequence[float]) -> Tensor:
         """Compute the states (k, *x.shape) at (k,) times, x at the first of them."""
@@ -98,6 +108,10 @@ class ODEClassifier(nn.Module):
     def tally(self) -> Tally:
         """Counts evaluations of the field."""
         return self.flow.tally
+
+    def solved_by(self, solver: Solver) -> AbstractContextManager[None]:
+        """Inside, another solver is used."""
+        return self.flow.solved_by(solver)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute (batch, classes) logits of (batch, ...) samples."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 
@@ -75,6 +77,10 @@ class ODENet(nn.Module):
     def tally(self) -> Tally:
         """Counts evaluations of the field."""
         return self.flow.tally
+
+    def solved_by(self, solver: Solver) -> AbstractContextManager[None]:
+        """Inside, another solver is used."""
+        return self.flow.solved_by(solver)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute (batch, classes) logits of (batch, channels, height, width) images."""

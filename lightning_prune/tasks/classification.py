@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 
+from lightning_prune.solve import TIGHT
 from lightning_prune.tasks.base import Task
 
 
@@ -17,6 +18,8 @@ class Classification(Task):
 
     Logged once per epoch: `train/loss`, `train/accuracy`, and the same for `val` and `test`.
     Accuracy is the share of samples whose largest logit is that of their label, over all processes.
+    Of a neural ODE there also is `test/accuracy_tight`, by an adaptive solver with tolerances of
+    1e-5: where it differs, the network lives off the steps of the solver it was trained with.
 
     Args:
         net: Maps a batch of images to logits of (batch, classes).
@@ -54,6 +57,8 @@ class Classification(Task):
             raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}.")
         accuracy = partial(MulticlassAccuracy, classes, average="micro", validate_args=False)
         super().__init__(net, optimizer, scheduler, interval, {"accuracy": accuracy})
+        if hasattr(net, "solved_by"):
+            self.metrics["test/accuracy_tight"] = accuracy()
         self.classes, self.label_smoothing = classes, label_smoothing
 
     def loss(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
@@ -69,4 +74,7 @@ class Classification(Task):
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         self.metric(part, "loss").update(loss.detach(), len(labels))
         self.metric(part, "accuracy").update(logits.detach(), labels)
+        if part == "test" and "test/accuracy_tight" in self.metrics:
+            with self.net.solved_by(TIGHT):  # type: ignore[operator]
+                self.metric(part, "accuracy_tight").update(self.net(images).detach(), labels)
         return loss

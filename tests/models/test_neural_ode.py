@@ -177,3 +177,12 @@ def test_what_does_not_fit_is_refused_in_one_sentence(make, message):
         make()
     assert str(error.value).endswith(".")
     assert ". " not in str(error.value)
+
+
+def test_another_solver_is_used_inside_and_the_own_one_again_behind():
+    net = ODEClassifier(solver=Solver("euler", steps=1))
+    x = torch.randn(5, 2)
+    own = net(x)
+    with net.solved_by(Solver("rk4", steps=8)):
+        assert not torch.allclose(net(x), own, atol=1e-4)
+    assert torch.equal(net(x), own)
