@@ -56,6 +56,15 @@ REFUSALS = {
     ("images", "pattern_2_4"): "No layer divides into blocks of 4 inputs",
 }
 PAIRS = [(model, name) for model in MODELS for name in NAMES]
+SLOW = ("ode net", "cnf adjoint", "images")  # with every method; with a few they are quick
+
+
+def pairs():
+    """Those that are not refused, the slower networks marked."""
+    for model, name in PAIRS:
+        if (model, name) not in REFUSALS:
+            marks = [pytest.mark.slow] if model in SLOW else []
+            yield pytest.param(model, name, marks=marks)
 
 
 def made(name):
@@ -89,7 +98,7 @@ def largest(net):
     return max(w[0].numel() for w in weights) + max(w[:, 0].numel() for w in weights) + 4
 
 
-@pytest.mark.parametrize(("model", "name"), [pair for pair in PAIRS if pair not in REFUSALS])
+@pytest.mark.parametrize(("model", "name"), list(pairs()))
 def test_it_reaches_its_keep_and_goes_on_training(model, name):
     net, data, loss = made(model)
     method, keep = methods()[name], KEEPS.get((model, name), KEEP)
