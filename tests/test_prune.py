@@ -17,9 +17,7 @@ CUTTING = [name for name in NAMES if methods()[name].allocation.cuts]  # the res
 # what regrows is kept, and zero at first
 REGROWING = [name for name in NAMES if methods()[name].criterion.regrows]
 OF_WEIGHTS = [
-    name
-    for name in NAMES
-    if isinstance(methods()[name].structure, Weights) and name not in REGROWING
+    name for name in NAMES if methods()[name].structure == Weights() and name not in REGROWING
 ]
 DATA = {"loader": [EXAMPLE], "loss": lambda model, batch: model(batch).square().mean()}
 
@@ -74,8 +72,16 @@ def test_keep_of_everything_changes_nothing(name):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("measure", ["params", "macs"])
+# with neurons cleaned away every path may break, and nothing is multiplied any more
+BOUNDED = [
+    (name, measure)
+    for name in NAMES
+    for measure in ("params", "macs")
+    if (name, measure) != ("magnitude_clean", "macs")
+]
+
+
+@pytest.mark.parametrize(("name", "measure"), BOUNDED)
 def test_the_smallest_reachable_keep_is_named_and_works(name, measure):
     model = net()
     dense = copy.deepcopy(model)

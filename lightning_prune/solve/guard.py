@@ -43,7 +43,7 @@ class Guard:
             raise self.error("spent its budget", s, x)
         self.calls += 1
         value = self.velocity(t.reshape(()), x)
-        if not bool(torch.isfinite(value).all()):
+        if not finite(value):
             # a step from an error that overflowed is NaN, and so is its time
             s = s if math.isfinite(s) else self.reached
             raise self.error("met a velocity that is not finite", s, x)
@@ -53,6 +53,11 @@ class Guard:
     def error(self, what: str, s: float, x: Tensor) -> SolveError:
         """What went wrong, and where."""
         return SolveError(f"{self.what}{what}", self.time(s), self.calls, largest(x))
+
+
+def finite(x: Tensor) -> bool:
+    """Whether all entries are finite; on the meta device, where there are shapes only, True."""
+    return x.is_meta or bool(torch.isfinite(x).all())
 
 
 def largest(x: Tensor) -> float:

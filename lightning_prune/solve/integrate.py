@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.solve.adjoint import Adjoint, Problem
-from lightning_prune.solve.guard import largest
+from lightning_prune.solve.guard import finite, largest
 from lightning_prune.solve.solver import SolveError, Solver
 from lightning_prune.solve.steps import step_of
 from lightning_prune.solve.tally import Tally
@@ -91,7 +91,7 @@ def _fixed(problem: Problem, x: Tensor, start: Tensor, span: Tensor) -> Tensor:
         x = step(s, x, start, span, *problem.context)
     if problem.tally is not None:
         problem.tally.forward += solver.evaluations
-    if not bool(torch.isfinite(x).all()):
+    if not finite(x):
         raise SolveError(
             "met a state that is not finite",
             float((start + span).detach()),

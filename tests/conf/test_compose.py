@@ -15,7 +15,7 @@ from lightning_prune.cli.run import run
 from lightning_prune.configs import CONF, compose
 
 # a part of a method has its group only inside a method
-GROUPS = ("data", "model", "solver", "task", "optim", "method", "schedule", "rewind")
+GROUPS = ("data", "model", "task", "optim", "method", "schedule", "rewind")
 PARTS = ("criterion", "structure", "allocation")
 # what has no default that could be right
 NEEDED = {
@@ -47,6 +47,12 @@ def test_every_option_instantiates(group: str, option: str, tmp_path: Path):
     made = instantiate(cfg[group])
     if cfg[group] and "_target_" in cfg[group]:
         assert not OmegaConf.is_config(made)
+
+
+@pytest.mark.parametrize("option", options("solver"))
+def test_every_solver_can_be_swapped_in(option: str):
+    cfg = compose("train", "model=cnf", f"solver@model.solver={option}")
+    assert instantiate(cfg.model).solver == instantiate(cfg.model.solver)
 
 
 @pytest.mark.parametrize(

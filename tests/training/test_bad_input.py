@@ -22,7 +22,7 @@ from lightning_prune.training.optimizers import after_every_step
 def test_an_unknown_method():
     with pytest.raises(ValueError, match="no method 'magnitud'") as caught:
         pruning(method="magnitud")
-    assert "magnitude, magnitude_layerwise" in said(caught)
+    assert "magnitude, magnitude_clean, magnitude_layerwise" in said(caught)
 
 
 FILTERS = {
