@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import warnings
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -31,6 +35,7 @@ def rk4(f: Velocity, t: Tensor, x: Tensor, h: float) -> Tensor:
     return x + h / 6 * (k1 + 2 * (k2 + k3) + k4)
 
 
+COMPILERS = ("g++", "clang++", "cl")
 STEPS = {"euler": euler, "midpoint": midpoint, "rk4": rk4}
 
 
@@ -68,12 +73,28 @@ def _with_own_code(function: Any) -> Any:
 
 
 def step_of(field: Any, method: str, h: float, compiled: bool) -> Callable[..., Tensor]:
-    """A step, compiled if that is asked for and nobody listens to the field's modules."""
-    if not compiled or not isinstance(field, nn.Module) or _is_watched(field):
+    """A step, compiled if that is asked for and nobody listens to the field's modules.
+
+    Without a C++ compiler it is the same step, slower, and one warning says so.
+    """
+    wanted = compiled and isinstance(field, nn.Module) and not _is_watched(field)
+    if not wanted or not _has_compiler():
         return make_step(field, method, h)
     if "_compiled_steps" not in vars(field):
         vars(field)["_compiled_steps"] = CompiledSteps()
     return vars(field)["_compiled_steps"].get(field, method, h)
+
+
+@cache
+def _has_compiler() -> bool:
+    found = any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), *COMPILERS))
+    if not found:
+        warnings.warn(
+            "There is no C++ compiler, which compiled=True takes (install g++, or set CXX); the "
+            "solver's steps are not compiled, which is slower and changes no result.",
+            stacklevel=2,
+        )
+    return found
 
 
 def _is_watched(field: nn.Module) -> bool:

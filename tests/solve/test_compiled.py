@@ -12,6 +12,7 @@ import torch
 from lightning_prune.models import CNF
 from lightning_prune.models.fields import Field, MLPField
 from lightning_prune.solve import Solver
+from lightning_prune.solve.steps import _has_compiler
 
 slow = [
     pytest.mark.slow,
@@ -122,3 +123,16 @@ def test_the_shorter_trace_is_the_trace(monkeypatch, hidden, activation):
     for own, expected in zip(found(field.divergence), plain, strict=True):
         torch.testing.assert_close(own, expected)
     assert len(pushes) == (hidden < 2)  # else it is not the plain way
+
+
+def test_without_a_compiler_the_steps_are_plain_and_a_warning_says_so(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    _has_compiler.cache_clear()
+    try:
+        x = torch.randn(4, 2)
+        flow = CNF(MLPField(2, (8, 8)), solver=Solver(compiled=True))
+        with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
+            found = flow.log_prob(x)
+        torch.testing.assert_close(found, flow.log_prob(x, Solver()))
+    finally:
+        _has_compiler.cache_clear()
