@@ -15,6 +15,8 @@ from lightning_prune.cli.run import run
 from lightning_prune.configs import compose
 from lightning_prune.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 KEEPS = [0.5, 0.2]
 SHORT = [
     "epochs=3", "schedule.first=1", "schedule.every=1", f"schedule.keeps={KEEPS}",

@@ -26,6 +26,7 @@ QUICK = {
     "digits": "task.probes=1",
     "paper/gaussians": "data.samples=128",
 }
+LONGER = ("gaussians_spiral", "spirals", "digits", "paper/gaussians")
 # of the papers' networks, which are built without memory
 PARAMETERS = {
     "power": 43_325, "gas": 278_565, "hepmass": 546_850, "miniboone": 820_613,
@@ -52,7 +53,13 @@ def test_the_papers_networks_have_the_papers_size(name: str, count: int):
     assert sum(p.numel() for p in net.parameters()) == count
 
 
-@pytest.mark.parametrize(("name", "few"), QUICK.items())
+@pytest.mark.parametrize(
+    ("name", "few"),
+    [
+        pytest.param(name, few, marks=[pytest.mark.slow] if name in LONGER else [])
+        for name, few in QUICK.items()
+    ],
+)
 def test_quick_experiments_run(name: str, few: str, tmp_path: Path, data_root: Path):
     cfg = compose(
         "train", f"experiment=sparse_flows/{name}", "trainer=debug", "logger=none",

@@ -118,6 +118,7 @@ def life(rank, port, folder):
     not (distributed.is_available() and distributed.is_gloo_available()),
     reason="torch has no gloo to connect processes with",
 )
+@pytest.mark.slow
 def test_two_processes_agree_and_resume_to_the_same_bits(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -37,6 +37,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_a_run_resumed_in_a_new_process_is_the_uninterrupted_one(name, tmp_path):
     case = CASES[name]
     straight = case.fit(seed=0, callbacks=case.callbacks(tmp_path))
