@@ -1,6 +1,5 @@
 """Networks to prune: small, well known, with exact parameter counts."""
 
-from lightning_prune.models.bits import bits_per_dim
 from lightning_prune.models.concat_conv import ConvField
 from lightning_prune.models.concat_squash import ConcatSquashField
 from lightning_prune.models.fields import Field, MLPField
@@ -36,5 +35,4 @@ __all__ = [
     "TextEncoder",
     "ViT",
     "WideResNet",
-    "bits_per_dim",
 ]

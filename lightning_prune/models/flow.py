@@ -203,6 +203,9 @@ class CNF(nn.Module):
         probe: Tensor | None,
     ) -> Tensor:
         context = () if probe is None else (probe,)
+        known, field = self._with_divergence[number], self.fields[number]
+        if known.field is not field:  # it was replaced
+            self._with_divergence[number] = LogDetField(as_field(field), known.shape)
         return solve(
             self._with_divergence[number], state, times, solver or self.solver,
             context=context, tally=self.tally,

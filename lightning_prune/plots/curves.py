@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning_prune.folder import load_report
-from lightning_prune.plots.style import CONTROL, DENSE, PRUNED, new_figure, save
+from lightning_prune.plots.style import CONTROL, DENSE, PRUNED, label_keeps, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +47,7 @@ def plot_curve(
         axes.plot(keeps, values, "o-", color=PRUNED, label=report["method"] or "pruned")
         _draw_references(axes, report, metric)
         _widen(axes)
-        axes.set_xscale("log")
-        _label_keeps(axes, [*keeps, 1.0])
+        label_keeps(axes, [*keeps, 1.0], near=1.16)
         axes.set_xlabel(f"keep (share of the dense network's {report['measure'] or 'params'})")
         axes.set_ylabel(metric)
         axes.set_title(f"{metric} over keep")
@@ -79,13 +78,3 @@ def _widen(axes: Axes) -> None:
     missing = max(abs(low), abs(high)) / 20 - (high - low)
     if missing > 0:
         axes.set_ylim(low - missing / 2, high + missing / 2)
-
-
-def _label_keeps(axes: Axes, keeps: list[float]) -> None:
-    """Ticks where the points are, as far as their labels do not touch."""
-    shown: list[float] = []
-    for keep in sorted(keeps):
-        if not shown or keep / shown[-1] > 1.15:
-            shown.append(keep)
-    axes.set_xticks(shown, [f"{keep:.2g}" for keep in shown])
-    axes.set_xticks([], minor=True)

@@ -80,6 +80,7 @@ def label_keeps(axes: Axes, keeps: Sequence[float], near: float = NEAR) -> None:
     for keep in sorted(keeps, reverse=True):  # the largest, most often the dense one, stays
         if not shown or shown[-1] / keep > near:
             shown.append(keep)
+    shown.reverse()
     axes.set_xscale("log")
     axes.set_xticks(shown, [f"{keep:.2g}" for keep in shown])
     axes.set_xticks([], minor=True)

@@ -1,6 +1,5 @@
 """Density estimation."""
 
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -12,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from lightning_prune.solve import TIGHT, Solver
 from lightning_prune.tasks.base import Task
+from lightning_prune.tasks.bits import bits_per_dim
 
 COARSEST = 1e-3  # tolerance of a solver whose likelihoods can be believed to some thousandths
 
@@ -95,7 +95,7 @@ class Density(Task):
         self.metric(part, "loss").update(nll, len(points))
         self.metric(part, "nll").update(nll, len(points))
         if self.levels:
-            bits = (nll / points[0].numel() + math.log(self.levels)) / math.log(2)
+            bits = bits_per_dim(-nll, points[0].numel(), self.levels)
             self.metric(part, "bits_per_dim").update(bits, len(points))
         return nll
 

@@ -164,3 +164,11 @@ def test_sizes_are_those_of_sparse_flows(size):
 
 def test_the_other_classifiers_size_too():
     assert counted(ODEClassifier(hidden=(128,))) == 642
+
+
+def test_a_field_that_is_replaced_is_the_one_that_is_solved():
+    flow = CNF(MLPField(2, (8,)))
+    x, other = torch.randn(4, 2), MLPField(2, (8,))
+    flow.log_prob(x)
+    flow.fields[0] = other
+    torch.testing.assert_close(flow.log_prob(x), CNF(other).log_prob(x))

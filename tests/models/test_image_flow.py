@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from lightning_prune import prune
-from lightning_prune.models.bits import bits_per_dim
 from lightning_prune.models.concat_conv import ConvField
 from lightning_prune.models.image_flow import ImageFlow
 from lightning_prune.models.logit import Logit
 from lightning_prune.models.pyramid import Pyramid
 from lightning_prune.network.graph import build_graph
 from lightning_prune.solve import TIGHT, Solver
+from lightning_prune.tasks.bits import bits_per_dim
 
 
 def small(shape: tuple[int, int, int] = (1, 8, 8), **options) -> ImageFlow:
