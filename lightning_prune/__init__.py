@@ -40,8 +40,10 @@ _HOMES = {
     "Steps": "schedules",
     "compose": "configs",
     "curves": "table",
+    "export_factors": "export",
     "from_model_pruning": "training.migration",
     "import_torch_pruned": "training.torch_pruned",
+    "load_pruned": "export",
     "methods": "methods",
     "prune": "prune",
 }
@@ -62,8 +64,10 @@ __all__ = [
     "__version__",
     "compose",
     "curves",
+    "export_factors",
     "from_model_pruning",
     "import_torch_pruned",
+    "load_pruned",
     "methods",
     "prune",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_prune.allocations import Selection
 from lightning_prune.bounds import Bounds
+from lightning_prune.lowrank import factors_of, folding_of
 from lightning_prune.methods import Method, method_name
 from lightning_prune.network.counting import count_nonzero
 from lightning_prune.network.groups import Group
@@ -89,12 +90,21 @@ def layer_reports(
     rows = []
     for layer in network.layers:
         weight = layer.weight
-        nonzero = nonzeros.get(layer.parameter)
-        if nonzero is None:  # a structure computes the weight from other parameters
-            nonzero = count_nonzero(weight)
-        units = len(structure.units(layer, weight))
         positions = layer.positions if graph else None
         bound = bounds.layers.get(layer.name) if bounds else None
+        folding, effective = folding_of(layer.module), None
+        if folding is not None:
+            encoder, decoder = factors_of(layer.module)
+            nonzero = nonzeros[encoder] + nonzeros[decoder]
+            rank = decoder.shape[1] // folding.slices
+            if positions is not None:
+                effective = folding.macs(rank, positions, layer.maps)
+        else:
+            counted = nonzeros.get(layer.parameter)
+            # a structure may compute the weight from other parameters
+            nonzero = count_nonzero(weight) if counted is None else counted
+            effective = None if positions is None else positions * nonzero
+        units = _units(layer, structure, gains)
         rows.append(
             LayerReport(
                 name=layer.name,
@@ -103,11 +113,23 @@ def layer_reports(
                 params=weight.numel(),
                 nonzero=nonzero,
                 macs=None if positions is None else positions * weight.numel(),
-                macs_effective=None if positions is None else positions * nonzero,
+                macs_effective=effective,
+                slices=folding.slices if folding else None,
+                scheme=folding.scheme if folding else None,
                 **(dataclasses.asdict(bound) if bound else {}),
             )
         )
     return tuple(rows)
+
+
+def _units(
+    layer: Layer, structure: Structure, gains: Mapping[Group, tuple[Structure, Tensor]]
+) -> int:
+    """Units that the layer was split into."""
+    if not structure.changes_parameters:
+        return len(structure.units(layer, layer.weight))
+    alone = (gain for group, (_, gain) in gains.items() if group.layers[0].name == layer.name)
+    return len(next(alone, ()))
 
 
 def _lost(layer: Layer, group: Group, structure: Structure, gain: Tensor) -> int:
@@ -117,8 +139,8 @@ def _lost(layer: Layer, group: Group, structure: Structure, gain: Tensor) -> int
     for part in group.slices:
         if part.name == layer.name and part.tensor == layer.tensor:
             if part.units is None or part.dim is None:
-                return group.size - int(gain.count_nonzero())
+                return len(gain) - int(gain.count_nonzero())
             if part.dim == structure.axis(layer):
                 owned = part.units[part.units >= 0].to(gain.device)
                 return int((gain[owned] == 0).sum())
-    return group.size - int(gain.count_nonzero())
+    return len(gain) - int(gain.count_nonzero())

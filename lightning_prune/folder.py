@@ -48,7 +48,7 @@ COLUMNS = (
 CLOSING = ("identity", "command")
 LAYER_COLUMNS = (
     "name", "units", "kept", "params", "nonzero", "macs", "macs_effective", "bound_seen", "bound",
-    "error", "error_mean",
+    "error", "error_mean", "slices", "scheme",
 )  # fmt: skip
 
 

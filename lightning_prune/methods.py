@@ -16,20 +16,33 @@ from lightning_prune.allocations import (
     WaterFilling,
 )
 from lightning_prune.criteria import (
+    PCA,
     SET,
     SNIP,
     Criterion,
+    EnergyPerCost,
     Magnitude,
     MeanActivation,
     Random,
     RigL,
     SiPP,
+    SpectralError,
     SynFlow,
+    TailError,
     Taylor,
     ThiNet,
     Wanda,
 )
-from lightning_prune.structures import Blocks, Channels, Filters, Pattern, Structure, Weights
+from lightning_prune.structures import (
+    Blocks,
+    Channels,
+    Clusters,
+    Filters,
+    Pattern,
+    Ranks,
+    Structure,
+    Weights,
+)
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,19 @@ _TABLE: dict[str, Callable[[], Method | None]] = {
     "pfp_partial": lambda: Method(SiPP("max"), Channels("max"), EqualError("partial")),
     "thinet": lambda: Method(ThiNet(), Channels(), Uniform()),
     "mean_activation": lambda: Method(MeanActivation(), Channels(), Uniform()),
+    "svd": lambda: Method(Magnitude(), Ranks(), Uniform()),
+    "svd_energy": lambda: Method(TailError(), Ranks(), Threshold()),
+    "svd_nuclear": lambda: Method(TailError("nuclear"), Ranks(), Threshold()),
+    "svd_error": lambda: Method(SpectralError(), Ranks(), Threshold()),
+    "alds": lambda: Method(SpectralError(), Ranks("divisors"), Threshold()),
+    "alds_sqrt_k": lambda: Method(SpectralError("sqrt_k"), Ranks("divisors"), Threshold()),
+    "alds_max": lambda: Method(SpectralError("max"), Ranks("divisors"), Threshold()),
+    "alds_energy": lambda: Method(TailError(), Ranks("divisors"), Threshold()),
+    "alds_plus": lambda: Method(SpectralError(), Ranks("divisors", range(4)), Threshold()),
+    "pca": lambda: Method(PCA(), Ranks(), Threshold()),
+    "l_rank": lambda: Method(EnergyPerCost(), Ranks(), Threshold()),
+    "messi": lambda: Method(Magnitude(), Clusters(), Uniform()),
+    "snip_ranks": lambda: Method(SNIP(mode="eval"), Ranks(), Threshold()),
     "random": lambda: Method(Random(), Weights(), Threshold()),
     "random_filters": lambda: Method(Random(), Filters(), Threshold()),
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_prune.account import report
 from lightning_prune.allocations import Selection
-from lightning_prune.bounds import measure_bounds
+from lightning_prune.bounds import foresee, measure_bounds, measure_errors
 from lightning_prune.criteria import (
     ActivationCriterion,
     DataCriterion,
@@ -18,6 +18,7 @@ from lightning_prune.criteria import (
     SyntheticCriterion,
 )
 from lightning_prune.fold import fold_constants
+from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method, find_method
 from lightning_prune.network.batches import (
     batch_size,
@@ -39,6 +40,7 @@ from lightning_prune.structures import Measure
 Loss = Callable[[nn.Module, Any], Tensor]
 
 
+@remembered()
 def prune(  # noqa: PLR0913
     model: nn.Module,
     method: str | Method,
@@ -91,27 +93,43 @@ def prune(  # noqa: PLR0913
     def draw(held_out: bool = False) -> Iterable[Any]:
         return draw_batches(loader, numbered(batches, network), held_out=held_out)
 
-    if isinstance(found.criterion, SyntheticCriterion):
-        if example is None:
-            raise ValueError(
-                f"{type(found.criterion).__name__} needs the shapes of an input: give example=..."
-            )
-        watch(network, found.criterion, [example], lambda batch, _: _call(model, batch))
-    elif isinstance(found.criterion, DataCriterion):
-        if loader is None:
-            raise ValueError(f"{type(found.criterion).__name__} needs data: give loader=...")
-        run = _runner(model, found.criterion, loss)
-        watch(network, found.criterion, draw(), run)
+    for layer in network.layers:
+        found.structure.restore(layer)
+    if isinstance(found.criterion, DataCriterion):
+        _feed(network, found.criterion, example, None if loader is None else draw(), loss)
     started = time.perf_counter()
-    selection = select(network, found, keep, measure)
     look = _runner(model, None, loss)
+    selection = select(network, found, keep, measure)
     bounds = measure_bounds(network, found, selection, {}, draw, look)
     notes = [] if forward is None else fold_constants(network, selection, forward)
     restart(selection, found)
+    if found.structure.changes_parameters:
+        network.traced()  # later its layers would be others
+    foreseen = foresee(selection)
     write(selection)
+    bounds = measure_errors(foreseen) or bounds
     if recalibrates(found, recalibrate, selection) and norms_with_statistics(model):
         notes += _renewed(model, None if loader is None else draw(), look)
     return report(network, found, keep, measure, selection, started, bounds, notes)
+
+
+def _feed(
+    network: Network,
+    criterion: DataCriterion,
+    example: Any,
+    batches: Iterable[Any] | None,
+    loss: Loss | None,
+) -> None:
+    """Show a criterion the example, or the batches."""
+    name, model = type(criterion).__name__, network.model
+    if isinstance(criterion, SyntheticCriterion):
+        if example is None:
+            raise ValueError(f"{name} needs the shapes of an input: give example=...")
+        watch(network, criterion, [example], lambda batch, _: _call(model, batch))
+        return
+    if batches is None:
+        raise ValueError(f"{name} needs data: give loader=...")
+    watch(network, criterion, batches, _runner(model, criterion, loss))
 
 
 def _renewed(model: nn.Module, batches: Iterable[Any] | None, run: Callable) -> list[str]:

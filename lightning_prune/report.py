@@ -26,8 +26,11 @@ class LayerReport:
         bound_seen: Theory's bound on the relative error of the layer's sums, for the inputs that
             the criterion saw; None: there is no theory, or units were drawn.
         bound: The same for other inputs; 1 and more says nothing.
-        error: The error measured on held-out inputs, the largest over rows and inputs.
+        error: The error measured on held-out inputs, the largest over rows and inputs; of a
+            factored layer that of the folded weight, in the spectral norm.
         error_mean: The same, the mean over rows.
+        slices: Of a factored layer, whose `kept` is the rank of each; None: it is not factored.
+        scheme: Of folding, with it.
     """
 
     name: str
@@ -41,6 +44,8 @@ class LayerReport:
     bound: float | None = None
     error: float | None = None
     error_mean: float | None = None
+    slices: int | None = None
+    scheme: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,13 +149,18 @@ def layer_table(layers: Iterable[Mapping[str, Any]], title: str) -> Table:
 
     rows = list(layers)
     columns = {"params": "params", "nonzero": "nonzero"}
-    if any(row["units"] != row["params"] for row in rows):
+    if factored := any(row.get("slices") for row in rows):
+        columns = {"kept": "rank", "slices": "slices", "nonzero": "stored"}  # for want of width
+    elif any(row["units"] != row["params"] for row in rows):
         columns = {"units": "units", "kept": "kept"} | columns
+    if any(row.get("scheme") for row in rows):
+        columns = {"scheme": "scheme"} | columns
     if all(row["macs"] is not None for row in rows):
-        columns |= {"macs": "macs", "macs_effective": "effective"}
+        columns |= {} if factored else {"macs": "macs"}
+        columns |= {"macs_effective": "effective"}
     bounded = any(row.get("bound") is not None for row in rows)
     table = Table(title=title)
-    table.add_column("layer", overflow="fold")
+    table.add_column("layer", overflow="fold", min_width=12)
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("keep", justify="right", no_wrap=True)
@@ -158,9 +168,10 @@ def layer_table(layers: Iterable[Mapping[str, Any]], title: str) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         share = row["nonzero"] / max(row["params"], 1)
-        cells = [row["name"], *(f"{row[name]:,}" for name in columns), f"{share:.3f}"]
+        told = ("" if row[name] is None else f"{row[name]:,}" for name in columns)
+        cells = [row["name"], *told, f"{share:.3f}"]
         if bounded:
-            told = (row["bound"], row["error"])
-            cells += ["" if value is None else f"{value:.3g}" for value in told]
+            pair = (row["bound"], row["error"])
+            cells += ["" if value is None else f"{value:.3g}" for value in pair]
         table.add_row(*cells)
     return table

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_prune.allocations import Candidate, OverBudgetError, Selection, allocate
 from lightning_prune.criteria import Criterion, Regrowth
+from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method
 from lightning_prune.network.groups import Group
 from lightning_prune.network.network import Network
@@ -42,6 +43,8 @@ def select(
     if measure not in ("params", "macs"):
         raise ValueError(f"The measure is 'params' or 'macs', not {measure!r}.")
     dense = network.dense(measure)
+    if method.criterion.traced:
+        network.graph()
     groups = method.structure.groups(network.layers, network.graph)
     lasting = method.structure.lasting and not method.criterion.regrows
     held = gone if gone is not None and lasting else {}
@@ -104,6 +107,7 @@ def _rescaled(criterion: Criterion, selection: Selection) -> Selection:
     return dataclasses.replace(selection, gains=gains, rescaled=True)
 
 
+@remembered()
 def candidates_of(
     method: Method, groups: list[Group], gone: Mapping[str, Tensor]
 ) -> list[Candidate]:
@@ -118,7 +122,7 @@ def candidates_of(
     scored: dict[tuple[str, Structure], Tensor] = {}
     candidates = []
     for group in groups:
-        for structure in method.structure.variants(group):
+        for structure in criterion.variants(group, method.structure):
             held = gone.get(group.name)
             if structure.additive and len(group.layers) == 1:
                 signed = criterion.signed_score(group.layers[0], structure)

@@ -51,7 +51,14 @@ def test_the_page_of_configuration_names_every_key(checkout: Path):
         "README.md",
         *(
             f"docs/{page}.md"
-            for page in ("methods", "configuration", "sweeps", "comparison", "continuous_depth")
+            for page in (
+                "methods",
+                "configuration",
+                "sweeps",
+                "comparison",
+                "continuous_depth",
+                "low_rank",
+            )
         ),
     ],
 )

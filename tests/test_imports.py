@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_prune"
 
 # who may be read by whom: a room reads its own number and smaller ones
 RANKS = {
+    "lowrank": -1,
     "network": 0,
     "structures": 1,
     "criteria": 2,
@@ -30,6 +31,7 @@ RANKS = {
     "prune": 5,
     "training": 6,
     "evaluation": 6,
+    "export": 2,
     "testing": 6,
     "plots": 5,
     "cli": 8,

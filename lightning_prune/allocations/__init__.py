@@ -1,8 +1,9 @@
 """How much each layer keeps."""
 
-from lightning_prune.allocations.allocate import allocate, selection_cost
+from lightning_prune.allocations.allocate import allocate
 from lightning_prune.allocations.base import Allocation, Candidate, OverBudgetError, Selection
 from lightning_prune.allocations.bernstein import Bernstein
+from lightning_prune.allocations.chosen import selection_cost
 from lightning_prune.allocations.equal_error import EqualError
 from lightning_prune.allocations.erk import ERK
 from lightning_prune.allocations.patterned import Patterned

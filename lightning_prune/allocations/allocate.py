@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from lightning_prune.allocations.base import Allocation, Candidate, OverBudgetError, Selection
+from lightning_prune.allocations.chosen import Chosen, cheapest, selected
 from lightning_prune.allocations.cut import Cut, empty_like_all, exact_cut, keep_units
-from lightning_prune.network.groups import Group
-from lightning_prune.structures.base import Measure, Structure
-
-Chosen = dict[Group, tuple[Structure, Tensor]]
+from lightning_prune.allocations.steps import best_units, take_steps
+from lightning_prune.structures.base import Measure
 
 
 def allocate(
@@ -44,6 +42,9 @@ def allocate(
             )
     if not allocation.cuts:
         return _by_keys(allocation, candidates, budget, measure)
+    if all(candidate.structure.counted for candidate in candidates):
+        keys = _keys(allocation, candidates)
+        return _by_steps(allocation, candidates, keys, budget, measure)
     alone = len({candidate.group for candidate in candidates}) == len(candidates)
     additive = all(candidate.structure.additive for candidate in candidates)
     if not (additive and alone and not allocation.atomic):
@@ -120,7 +121,7 @@ def _by_price(
     }
     cost = sum(price * count for price, count in zip(prices, counts, strict=True))
     floored = tuple(candidates[i].group.name for i in sorted(raised))
-    return _selection(allocation, gains, cost, first.threshold, floored)
+    return selected(allocation, gains, cost, first.threshold, floored)
 
 
 def _by_keys(
@@ -128,10 +129,10 @@ def _by_keys(
 ) -> Selection:
     """The keys decide alone: nothing is ordered, and the budget can only refuse."""
     kept = [(key > -torch.inf).float() for key in _keys(allocation, candidates)]
-    gains, cost = _cheapest(allocation, candidates, kept, measure)
+    gains, cost = cheapest(allocation, candidates, kept, measure)
     if cost > budget:
         raise OverBudgetError(cost, budget)
-    return _selection(allocation, gains, cost)
+    return selected(allocation, gains, cost)
 
 
 def _by_prefix(
@@ -156,7 +157,7 @@ def _by_prefix(
 
     def chosen(length: int) -> tuple[Chosen, int]:
         kept = [(piece < length).float() for piece in pieces]
-        return _cheapest(allocation, candidates, kept, measure)
+        return cheapest(allocation, candidates, kept, measure)
 
     eligible = int((ordered > -torch.inf).sum())
     stops = torch.arange(sum(floors), eligible + 1)
@@ -181,60 +182,32 @@ def _by_prefix(
         for candidate, key, piece in zip(candidates, keys, pieces, strict=True)
         if cut is not None and int(((piece < length) & (key < cut)).sum())
     )
-    return _selection(allocation, gains, cost, cut, bound)
+    return selected(allocation, gains, cost, cut, bound)
 
 
-def _cheapest(
+def _by_steps(
     allocation: Allocation,
     candidates: Sequence[Candidate],
-    kept: list[Tensor],
+    keys: list[Tensor],
+    budget: int,
     measure: Measure,
-) -> tuple[Chosen, int]:
-    """One candidate a group, and what the whole selection costs."""
-    offers: dict[Group, list[tuple[Structure, Tensor]]] = defaultdict(list)
-    for candidate, flags in zip(candidates, kept, strict=True):
-        offers[candidate.group].append((candidate.structure, allocation.gains(candidate, flags)))
-    gains = {
-        group: min(several, key=lambda offer: offer[0].cost({group: offer[1]}, measure))
-        if len(several) > 1
-        else several[0]
-        for group, several in offers.items()
-    }
-    return gains, selection_cost(gains, measure)
-
-
-def selection_cost(gains: Chosen, measure: Measure) -> int:
-    """What is left of all tensors that the groups touch, each structure counting its own."""
-    return sum(s.cost(part, measure) for s, part in _by_structure(gains).items())
-
-
-def _by_structure(gains: Chosen) -> dict[Structure, dict[Group, Tensor]]:
-    parts: dict[Structure, dict[Group, Tensor]] = defaultdict(dict)
-    for group, (structure, gain) in gains.items():
-        parts[structure][group] = gain
-    return parts
-
-
-def _selection(
-    allocation: Allocation,
-    gains: Chosen,
-    cost: int,
-    cut: float | None = None,
-    floors: tuple[str, ...] = (),
 ) -> Selection:
-    """With what each structure lets go along."""
-    settled: Chosen = {}
-    for structure, part in _by_structure(gains).items():
-        settled |= {group: (structure, gain) for group, gain in structure.settle(part).items()}
-    followed = settled.keys() != gains.keys()
-    chosen = {group: gain for group, (_, gain) in gains.items()} if followed else {}
-    rescaled = type(allocation).gains is not Allocation.gains
-    return Selection(settled, cost, cut, floors, rescaled, chosen)
+    """Every group has a cost by number of units: exact, and what is left over is spent."""
+    floors = [_reachable_floor(allocation, c, k) for c, k in zip(candidates, keys, strict=True)]
+    taken = take_steps(candidates, keys, floors, budget, measure)
+    gains = {
+        candidates[i].group: (
+            candidates[i].structure,
+            allocation.gains(candidates[i], best_units(keys[i], units)),
+        )
+        for i, units in taken.units.items()
+    }
+    return selected(allocation, gains, taken.cost, taken.cut, taken.floors)
 
 
 def _reachable_floor(allocation: Allocation, candidate: Candidate, key: Tensor) -> int:
     """The floor of a candidate, at most what is not gone."""
-    floor = allocation.least_units(candidate.group)
+    floor = min(allocation.least_units(candidate.group), len(key))
     if candidate.gone is None:
         return floor
     return min(floor, int((key > -torch.inf).count_nonzero()))

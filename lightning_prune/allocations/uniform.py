@@ -20,7 +20,7 @@ class Uniform(Allocation):
 
         In float64, so that neighbouring ranks of large layers differ.
         """
-        return [ranks_of(c).div_(-c.group.size) for c in candidates]
+        return [ranks_of(c).div_(-max(len(c.values), 1)) for c in candidates]
 
 
 def ranks_of(candidate: Candidate) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_prune.cli.experiment import Experiment, Stage
-from lightning_prune.evaluation.size import measure_sizes
+from lightning_prune.evaluation.size import call, measure_sizes, one_thread
+from lightning_prune.export import export_factors, input_sizes, slower_layers, tell
 from lightning_prune.folder import RunFolder
+from lightning_prune.lowrank import factored, take_form
 from lightning_prune.network.batches import example_batch, network_input
 
 
@@ -27,9 +30,26 @@ class Scores:
         self.trainer = experiment.evaluator()
 
     def load(self, checkpoint: Path) -> pl.LightningModule:
-        """The network of a checkpoint; nothing in the file is executed."""
+        """The network of a checkpoint, factors as layers; nothing in the file is executed."""
+        task = self._loaded(checkpoint)
+        with warnings.catch_warnings():  # what stays factored is tested as well
+            warnings.simplefilter("ignore", UserWarning)
+            export_factors(task, inplace=True)
+        return task
+
+    def slices(self, checkpoint: Path) -> str | None:
+        """Where slices of factored layers cost time, in one sentence; None: there are none."""
+        task = self._loaded(checkpoint).eval()
+        if not any(True for _ in factored(task)):
+            return None
+        with one_thread():
+            sizes = input_sizes(task, lambda: call(task, self._example()))
+            return tell(slower_layers(task, sizes)) or None
+
+    def _loaded(self, checkpoint: Path) -> pl.LightningModule:
         task = self.experiment.task()
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        take_form(task, state["state_dict"])
         task.load_state_dict(state["state_dict"])
         return task
 

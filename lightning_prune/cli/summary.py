@@ -61,7 +61,9 @@ def finish(
         layers=events[-1]["layers"] if events else [],
         bounds=bounds_of(events),
         environment=experiment.environment(),
-        extra=_main_metric(task, known["final"]["metrics"]) | _floor(scores.data),
+        extra=_main_metric(task, known["final"]["metrics"])
+        | _floor(scores.data)
+        | _slices(scores, pruned.final),
     )
 
 
@@ -83,6 +85,12 @@ def _main_metric(task: Any, metrics: Mapping[str, float]) -> dict[str, Any]:
 def _floor(data: Any) -> dict[str, Any]:
     """The entropy of the data, where it is known: no density has a smaller expected loss."""
     return {"floor": data.floor} if getattr(data, "floor", None) is not None else {}
+
+
+def _slices(scores: Scores, final: Path) -> dict[str, Any]:
+    """Of factored layers, where slices cost time."""
+    told = scores.slices(final)
+    return {} if told is None else {"slices": told}
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> None:
@@ -108,6 +116,8 @@ def show(report: Mapping[str, Any], folder: Path) -> None:
         if value is not None:
             line += f", {title} {value:.4f}"
     console.print(line, highlight=False, soft_wrap=True)
+    if told := report["extra"].get("slices"):
+        console.print(f"note: {told}", highlight=False, soft_wrap=True, markup=False)
     where = f"report, tables, checkpoints and plots: {short(folder)}"
     console.print(where, highlight=False, soft_wrap=True)
 

@@ -23,11 +23,13 @@ class Criterion(ABC):
         mode: The mode the network is in while it is watched.
         regrows: Units that are gone compete again at the next event.
         needs: The structure the criterion is defined for.
+        traced: The scores depend on where layers are applied, so the network is traced first.
     """
 
     mode: ClassVar[Literal["eval", "train"]] = "eval"
     regrows: ClassVar[bool] = False
     needs: ClassVar[type[Structure]] = Structure  # type: ignore[type-abstract]
+    traced: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         # no address: a checkpoint recognises its method by it; dataclasses make their own
@@ -44,6 +46,10 @@ class Criterion(ABC):
     def group_score(self, group: Group, structure: Structure) -> Tensor | None:
         """(group.size,) where the layers of a group are scored together; None: one by one."""
         return None
+
+    def variants(self, group: Group, structure: Structure) -> list[Structure]:
+        """Structures to choose from for this group; what was observed may lie in them."""
+        return structure.variants(group)
 
     def rescaled(self, group: Group, structure: Structure, gain: Tensor) -> Tensor:
         """(group.size,) what is written where these gains were chosen, with the same zeros."""

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.network.batches import batch_size, move
-from lightning_prune.network.layers import dense_parameters
 from lightning_prune.network.network import Network
 from lightning_prune.network.untouched import untouched
 
@@ -57,7 +56,7 @@ def measure_sizes(models: Sequence[nn.Module], example: Any = None) -> list[Size
 
 def _counts(model: nn.Module, example: Any) -> Size:
     size: Size = {
-        "params": dense_parameters(model),
+        "params": sum(p.numel() for p in model.parameters()),
         "nonzero": sum(int(p.detach().count_nonzero()) for p in model.parameters()),
         "macs": None,
         "macs_effective": None,

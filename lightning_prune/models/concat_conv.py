@@ -32,6 +32,8 @@ class ConvField(Field):
         | (Grathwohl et al., 2019), https://arxiv.org/abs/1810.01367
     """
 
+    reads_weights = True  # tangents pass through layers without calling them
+
     def __init__(
         self,
         channels: int,

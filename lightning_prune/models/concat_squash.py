@@ -56,6 +56,8 @@ class ConcatSquashField(Field):
         ValueError: If a size is smaller than 1 or the activation unknown.
     """
 
+    reads_weights = True  # tangents pass through layers without calling them
+
     def __init__(
         self, dims: int, hidden: Sequence[int] = (64, 64), activation: str = "tanh"
     ) -> None:

@@ -68,6 +68,8 @@ class MLPField(Field):
         ValueError: If a size is smaller than 1 or the activation unknown.
     """
 
+    reads_weights = True  # tangents pass through layers without calling them
+
     def __init__(
         self,
         dims: int = 2,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from lightning_prune.network.groups import Group
 from lightning_prune.network.labels import Labels
 from lightning_prune.network.layers import Layer
+from lightning_prune.network.maps import map_sizes
 from lightning_prune.network.operators import rule
 from lightning_prune.network.trace import Trace, plain_operators
 from lightning_prune.network.units import Units
@@ -33,6 +34,7 @@ class Graph:
             `positions * weight.numel()` are the multiply-adds of the layer. Other tensors than
             `weight` are listed as `module.tensor`, tied ones under their first name.
         calls: By the same names, uses in one forward.
+        maps: By name of a convolution, see `Layer`.
         pinned: By name of the layer, why its filters, or some of them, cannot be removed.
         units: The units behind the groups.
     """
@@ -42,11 +44,14 @@ class Graph:
     calls: Mapping[str, int]
     pinned: Mapping[str, str]
     units: Units
+    maps: Mapping[str, Mapping[tuple[bool, ...], int]] = field(default_factory=dict)
 
     def traced(self, layers: Sequence[Layer]) -> list[Layer]:
         """The same layers with their positions and calls; both 0 where no call was seen."""
         return [
-            layer.traced(self.positions.get(key, 0), self.calls.get(key, 0))
+            layer.traced(
+                self.positions.get(key, 0), self.calls.get(key, 0), self.maps.get(layer.name)
+            )
             for layer in layers
             for key in [_listed(layer.name, layer.tensor)]
         ]
@@ -88,7 +93,7 @@ def build_graph(model: nn.Module, run: Callable[[], object], samples: int) -> Gr
             for ids in own.dims:
                 labels.pin(ids, f"{type(own.module).__name__} {own.name} reads or makes them")
     trace = Trace(labels, rule)
-    with plain_operators(model), trace:
+    with plain_operators(model), map_sizes(model) as sizes, trace:
         result = run()
     for tensor in _tensors(result, DEPTH):
         known = trace.known(tensor)
@@ -107,6 +112,10 @@ def build_graph(model: nn.Module, run: Callable[[], object], samples: int) -> Gr
         calls={names[place]: trace.calls[place] for place in positions},
         pinned=units.pinned(),
         units=units,
+        maps={
+            name: {owned: max(1, round(total / samples)) for owned, total in of_layer.items()}
+            for name, of_layer in sizes.items()
+        },
     )
 
 

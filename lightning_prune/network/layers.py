@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from lightning_prune.lowrank import factored, factors_of, folding_for, folding_of
 
 PRUNABLE = (nn.Linear, _ConvNd)
 
@@ -28,6 +30,9 @@ class Layer:
         positions: Places per sample at which one forward of the network applies each entry of
             the tensor, summed over `calls`; an entry costs that many multiply-adds. 0: not traced.
         calls: Uses of the layer in one forward; 0: not traced.
+        maps: Of a convolution, places per sample of what its kernel reads and makes: by spatial
+            axis, True where the size is that of the output, else of the input; the product over
+            axes, summed over calls. None: not traced, or no convolution.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Layer:
     in_dim: int = 1
     positions: int = 0
     calls: int = 0
+    maps: Mapping[tuple[bool, ...], int] | None = None
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -48,9 +54,11 @@ class Layer:
         """The dense tensor, detached; shape as the module has it."""
         return self.parameter.detach()
 
-    def traced(self, positions: int, calls: int) -> Layer:
+    def traced(
+        self, positions: int, calls: int, maps: Mapping[tuple[bool, ...], int] | None = None
+    ) -> Layer:
         """The same layer with what a traced forward found out."""
-        return dataclasses.replace(self, positions=positions, calls=calls)
+        return dataclasses.replace(self, positions=positions, calls=calls, maps=maps)
 
 
 @dataclass(frozen=True)
@@ -120,9 +128,10 @@ def find_layers(model: nn.Module, chosen: LayerFilter | None = None) -> list[Lay
     seen: set[int] = set()
     for name, module in candidates:
         weight = _plain_weight(name, module)
-        if not weight.requires_grad or id(weight) in elsewhere or id(weight) in seen:
+        held = module if folding_of(module) is not None else weight  # a computed one is made anew
+        if not weight.requires_grad or id(held) in elsewhere or id(held) in seen:
             continue
-        seen.add(id(weight))
+        seen.add(id(held))
         transposed = isinstance(module, _ConvTransposeNd)
         layers.append(
             Layer(name, module, out_dim=1 if transposed else 0, in_dim=0 if transposed else 1)
@@ -163,6 +172,8 @@ def _check_patterns(
 
 
 def _plain_weight(name: str, module: nn.Module) -> nn.Parameter:
+    if folding_of(module) is not None:  # ours: dense on request
+        return cast("nn.Parameter", module.weight)
     weight = module._parameters.get("weight")
     if isinstance(weight, nn.UninitializedParameter):
         raise ValueError(
@@ -182,10 +193,13 @@ def _plain_weight(name: str, module: nn.Module) -> nn.Parameter:
 
 
 def dense_parameters(model: nn.Module) -> int:
-    """Number of entries of all parameters, shared ones counted once."""
-    return sum(
+    """Number of entries of all parameters, shared ones counted once, factored weights as dense."""
+    stored = sum(
         p.numel() for p in model.parameters() if not isinstance(p, nn.UninitializedParameter)
     )
+    for _, layer in factored(model):
+        stored += folding_for(layer).numel - sum(factor.numel() for factor in factors_of(layer))
+    return stored
 
 
 def largest_dtype(layers: Iterable[Layer]) -> torch.dtype:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_prune.lowrank import factors_of, folding_of
 from lightning_prune.network.counting import count_nonzero
 from lightning_prune.network.graph import Graph, build_graph
 from lightning_prune.network.layers import (
@@ -112,6 +113,10 @@ class Network:
         for name, module in self.model.named_modules():
             positions = graph.positions.get(plain_name(name), 0)
             weight = module._parameters.get("weight")
-            if positions and weight is not None:
+            if (folding := folding_of(module)) is not None:
+                rank = factors_of(module)[1].shape[1] // folding.slices
+                maps = graph.maps.get(plain_name(name))
+                spared += positions * folding.numel - folding.macs(rank, positions, maps)
+            elif positions and weight is not None:
                 spared += positions * (weight.numel() - nonzeros[weight])
         return graph.macs - spared

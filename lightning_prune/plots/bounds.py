@@ -19,9 +19,10 @@ def plot_bounds(
     path: str | os.PathLike[str] | None = None,
     event: int = -1,
 ) -> Figure:
-    """The relative errors of every layer's sums at one event: bounds, and what was measured.
+    """The relative errors of every layer at one event: bounds, and what was measured.
 
-    An error of 1 is that of a row that is left out: bounds to the right of it say nothing.
+    Of sums, an error of 1 is that of a row that is left out: bounds to the right of it say
+    nothing. Of factored layers they are spectral errors of the weight, 1 if nothing is kept.
 
     Arguments:
         report: A run's report, its file or its folder.
@@ -48,20 +49,36 @@ def plot_bounds(
             color="0.8",
             zorder=1,
         )
-        where = chosen.get("held_out")
-        measured = f"on {where} held-out samples" if where else "on the samples seen"
-        _mark(axes, layers, "error_mean", "|", DENSE, f"error {measured}, mean over rows")
-        _mark(axes, layers, "error", "o", PRUNED, f"error {measured}, largest row")
-        _mark(axes, layers, "bound_seen", ">", "0.5", "bound for the samples seen")
-        _mark(axes, layers, "bound", "D", CONTROL, "bound for others")
+        if any(layer.get("slices") for layer in layers):
+            _mark_factors(axes, layers)
+        else:
+            _mark_sums(axes, layers, chosen.get("held_out"))
         axes.axvline(1, color="0.4", lw=1, ls=":")
-        axes.set_xscale("log")
         axes.set_yticks(places, names)
         axes.invert_yaxis()
-        axes.set_xlabel("relative error of a layer's sums; at 1 the bound says nothing")
         axes.set_title(f"{report['method'] or 'pruned'}, keep {chosen['keep']:.2g}")
         figure.legend(loc="outside lower center", ncols=2, fontsize=8)
         return save(figure, path)
+
+
+def _mark_sums(axes: Axes, layers: Sequence[Mapping[str, Any]], held_out: int | None) -> None:
+    measured = f"on {held_out} held-out samples" if held_out else "on the samples seen"
+    _mark(axes, layers, "error_mean", "|", DENSE, f"error {measured}, mean over rows")
+    _mark(axes, layers, "error", "o", PRUNED, f"error {measured}, largest row")
+    _mark(axes, layers, "bound_seen", ">", "0.5", "bound for the samples seen")
+    _mark(axes, layers, "bound", "D", CONTROL, "bound for others")
+    axes.set_xscale("log")
+    axes.set_xlabel("relative error of a layer's sums; at 1 the bound says nothing")
+
+
+def _mark_factors(axes: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
+    _mark(axes, layers, "bound", "D", CONTROL, "bound")
+    _mark(axes, layers, "error", "o", PRUNED, "error of the weight that was written")
+    for place, layer in enumerate(layers):
+        told = f" rank {layer['kept']}" + (f" x {layer['slices']}" if layer["slices"] > 1 else "")
+        axes.annotate(told, (1, place), fontsize=7, color="0.3", va="center")
+    axes.set_xlim(0, 1.18)
+    axes.set_xlabel("relative spectral error of a factored weight; right: rank x slices")
 
 
 def _mark(

@@ -26,6 +26,7 @@ class Structure(ABC):
     Attributes:
         lasting: A unit keeps its identity from event to event, so what is gone stays gone.
         nested: Units of a group can only leave from the last to the first.
+        exact: What is written is gain * unit; otherwise only how many gains are not 0 matters.
         changes_parameters: `write` replaces parameters, so optimizers have to be refilled.
         structured: Whole outputs leave with everything on them: the network behind an event is
             another one, in which statistics of norms are estimated anew by default.
@@ -33,12 +34,21 @@ class Structure(ABC):
 
     lasting: ClassVar[bool] = True
     nested: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
     changes_parameters: ClassVar[bool] = False
     structured: ClassVar[bool] = False
 
     @property
     def additive(self) -> bool:
         """The cost of a selection is a sum of prices, one price for all units of a group."""
+        return False
+
+    @property
+    def counted(self) -> bool:
+        """The cost of a selection is a sum over groups, each by how many of its units stay.
+
+        Then `costs` says it, and the structure may offer several variants at once.
+        """
         return False
 
     @abstractmethod
@@ -80,6 +90,13 @@ class Structure(ABC):
         """What one unit of the group costs; additive structures only."""
         raise NotImplementedError(f"{type(self).__name__} has no price per unit.")
 
+    def costs(self, group: Group, measure: Measure) -> list[int]:
+        """By number of units that stay, from none to all, what the group costs; counted ones only.
+
+        It never falls.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no cost by number of units.")
+
     def settle(self, gains: Mapping[Group, Tensor]) -> dict[Group, Tensor]:
         """The gains that are written when these are chosen; `cost` counts them settled.
 
@@ -95,8 +112,8 @@ class Structure(ABC):
     def hold(self, group: Group, gain: Tensor) -> None:  # noqa: B027
         """Repeat what an optimizer step undid, by gain != 0. Default: nothing to repeat."""
 
-    def restore(self, group: Group) -> None:  # noqa: B027
-        """Give every layer one plain weight again. Default: it never had another."""
+    def restore(self, layer: Layer) -> None:  # noqa: B027
+        """Give the layer one plain weight again. Default: it never had another."""
 
 
 class Mask(Structure):

@@ -82,6 +82,8 @@ def _scores(criterion: Criterion, structure: Structure, network: Network) -> dic
     """Scores by layer, taken twice, with an eye on everything that has to be left alone."""
     model, streams = network.model, _streams()
     state, twice = copied(model), []
+    if criterion.traced:
+        network.graph()
     for _ in range(2):
         if isinstance(criterion, DataCriterion):
             watch(network, criterion, small_batches(), lambda x, _: model(x).square().mean())

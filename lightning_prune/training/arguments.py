@@ -32,6 +32,15 @@ def check_arguments(pruning: Pruning) -> None:
     if pruning.method and pruning.method.criterion.regrows and not pruning.hold:
         name = type(pruning.method.criterion).__name__
         raise ValueError(f"{name} chooses what comes back; leave hold=True.")
+    if pruning.method and pruning.method.structure.changes_parameters:
+        name = type(pruning.method.structure).__name__
+        if not pruning.hold:
+            raise ValueError(f"{name} changes parameters, which cannot be held loosely: hold=True.")
+        if pruning.rewind and pruning.rewind.weights:
+            raise ValueError(
+                f"{name} changes parameters, so weights cannot go back to what they were; rewind "
+                "the optimizer and its schedule only, with Rewind(weights=False)."
+            )
     if pruning.rewind and pruning.rewind.to > min(pruning.schedule.targets()):
         raise ValueError(
             f"Rewind(to={pruning.rewind.to}) lies after the first event at "

@@ -121,6 +121,7 @@ class Pruning(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse what cannot end well."""
+        self._run.follow(pl_module)
         if stage == "fit":
             checks.check_strategy(trainer)
             checks.check_end(self.schedule, trainer)

@@ -135,7 +135,7 @@ def check_may_change(structure: str, callbacks: Iterable[object]) -> None:
     if world()[1] > 1:
         raise ValueError(
             f"{structure} changes parameters, which several processes cannot do during a fit; "
-            "train in one process."
+            "train in one process, or call lightning_prune.prune before the fit."
         )
     if averaged_models(callbacks):
         raise ValueError(

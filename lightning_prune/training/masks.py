@@ -48,7 +48,11 @@ class Masks:
 
     def record(self, gains: Mapping[Group, tuple[Structure, Tensor]]) -> None:
         """Take the master copy of a selection."""
-        self._bits = {g.name: (pack(gain), g.size) for g, (_, gain) in gains.items() if g.layers}
+        self._bits = {
+            group.name: (pack(gain), group.size)
+            for group, (structure, gain) in gains.items()
+            if group.layers and structure.lasting
+        }
 
     def gone(self, groups: list[Group]) -> dict[str, Tensor]:
         """By group, (n_units,) floats on its device, 0 where the unit is gone."""

@@ -11,9 +11,11 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_prune.account import report
-from lightning_prune.bounds import measure_bounds
-from lightning_prune.criteria import DataCriterion, Magnitude, Regrowth
+from lightning_prune.allocations import Selection, Threshold
+from lightning_prune.bounds import foresee, measure_bounds, measure_errors
+from lightning_prune.criteria import DataCriterion, Magnitude, Random, Regrowth
 from lightning_prune.fold import fold_constants
+from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method
 from lightning_prune.network.graph import Graph
 from lightning_prune.network.network import Network
@@ -33,6 +35,7 @@ from lightning_prune.training.forward import (
     watched_run,
 )
 from lightning_prune.training.masks import Masks
+from lightning_prune.training.momenta import Momenta
 from lightning_prune.training.optimizers import clear_removed, raw_optimizer, refill
 from lightning_prune.training.ranks import (
     agree,
@@ -66,6 +69,7 @@ class Pruner:
         self.method, self.measure = method, measure
         self.batches, self.loss, self.recalibrate = batches, loss, recalibrate
 
+    @remembered()
     def prune(  # noqa: PLR0913
         self,
         trainer: pl.Trainer,
@@ -96,9 +100,14 @@ class Pruner:
         if network.wants_example:
             network.offer_example(*example_forward(trainer, module, batch))
         parameters = {id(p) for p in module.parameters()}
+        optimizers = [raw_optimizer(o) for o in trainer.optimizers]
+        changes = structure.changes_parameters
+        momenta = Momenta(optimizers, network.layers) if changes else None
+        for layer in network.layers:
+            structure.restore(layer)
+        if changes:
+            network.traced()  # now, before the layers become others
         groups = structure.groups(network.layers, network.graph)
-        for group in groups:
-            structure.restore(group)
         if isinstance(criterion, DataCriterion):
             self._watch(trainer, network, criterion)
         gone = masks.gone(groups) if nested else {}
@@ -107,23 +116,32 @@ class Pruner:
         # every process looks at the same batches, so all of them measure the same
         draw = functools.partial(self._drawn, trainer, network)
         bounds = measure_bounds(network, self.method, selection, gone, draw, look)
-        notes: list[str] = []
-        if selection.chosen or structure.structured:
-            forward, _ = example_forward(trainer, module, batch)
-            notes += fold_constants(network, selection, forward)
-            share_biases(network)
+        notes = self._fold(trainer, network, selection, batch)
         if survived := restart(selection, self.method):
-            for optimizer in trainer.optimizers:
-                notes += clear_removed(raw_optimizer(optimizer), survived)
+            notes += [note for o in optimizers for note in clear_removed(o, survived)]
+        foreseen = foresee(selection)
         write(selection)
+        bounds = measure_errors(foreseen) or bounds
         masks.record(selection.gains)
         if hold:
             masks.use(selection.gains, selection.rescaled)
         if {id(p) for p in module.parameters()} != parameters:
-            refill([raw_optimizer(o) for o in trainer.optimizers], module.configure_optimizers())
+            refill(optimizers, module.configure_optimizers())
+            notes += momenta.give(network.layers) if momenta is not None else []
         if recalibrates(self.method, self.recalibrate, selection):
             notes += self._renew(trainer, network)
         return report(network, self.method, keep, self.measure, selection, started, bounds, notes)
+
+    def _fold(
+        self, trainer: pl.Trainer, network: Network, selection: Selection, batch: Any
+    ) -> list[str]:
+        """Fold what units without input pass on, alike on every process."""
+        if not selection.chosen and not self.method.structure.structured:
+            return []
+        forward, _ = example_forward(trainer, trainer.lightning_module, batch)
+        notes = fold_constants(network, selection, forward)
+        share_biases(network)
+        return notes
 
     def _watch(self, trainer: pl.Trainer, network: Network, criterion: DataCriterion) -> None:
         """Show the network to the criterion, a share on every process."""
@@ -173,7 +191,9 @@ class Pruner:
             return
         network.offer_example(*example_forward(trainer, trainer.lightning_module, batch))
         method = self.method
-        if isinstance(method.criterion, DataCriterion | Regrowth):
+        if method.structure.counted:  # what is out of reach does not depend on scores
+            method = dataclasses.replace(method, criterion=Random(), allocation=Threshold())
+        elif isinstance(method.criterion, DataCriterion | Regrowth):
             method = dataclasses.replace(method, criterion=Magnitude())
         select(network, method, min(schedule.targets().values()), self.measure)
 

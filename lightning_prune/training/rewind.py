@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_prune.training.optimizers import raw_optimizer
 
@@ -87,8 +88,24 @@ class Rewind:
             )
 
     @torch.no_grad()
-    def restore(self, trainer: pl.Trainer, module: nn.Module, snapshot: Mapping[str, Any]) -> None:
-        """Go back; masks have to be applied again afterwards."""
+    def restore(
+        self,
+        trainer: pl.Trainer,
+        module: nn.Module,
+        snapshot: Mapping[str, Any],
+        changes: bool = False,
+    ) -> list[str]:
+        """Go back; masks have to be applied again afterwards.
+
+        Arguments:
+            trainer: Running.
+            module: In training.
+            snapshot: Of an earlier time.
+            changes: Events replace parameters, so that what optimizers remembered has no owner.
+
+        Returns:
+            A note, if that was more than nothing.
+        """
         optimizers = [raw_optimizer(o) for o in trainer.optimizers]
         if self.weights:
             live = module.state_dict(keep_vars=True)
@@ -101,13 +118,24 @@ class Rewind:
             for optimizer, options in zip(optimizers, snapshot["groups"], strict=True):
                 for group, option in zip(optimizer.param_groups, options, strict=True):
                     group.update(_like(group, option))
-        if self.optimizer:
-            for optimizer, state in zip(optimizers, snapshot["optimizers"], strict=True):
-                optimizer.state.clear()
-                if state:
-                    groups = optimizer.state_dict()["param_groups"]
-                    found = {"state": copy.deepcopy(state), "param_groups": groups}
-                    optimizer.load_state_dict(found)
+        if not self.optimizer:
+            return []
+        pairs = zip(optimizers, snapshot["optimizers"], strict=True)
+        return [note for optimizer, state in pairs for note in _remember(optimizer, state, changes)]
+
+
+def _remember(optimizer: Optimizer, state: Mapping[Any, Any], changes: bool) -> list[str]:
+    """Give an optimizer the state of an earlier time, or none where parameters are others."""
+    optimizer.state.clear()
+    if state and changes:
+        return [
+            f"{type(optimizer).__name__} begins anew: what it remembered at the time of the rewind "
+            "was of other parameters"
+        ]
+    if state:
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": copy.deepcopy(dict(state)), "param_groups": groups})
+    return []
 
 
 def _options(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
+from lightning_prune.lowrank import follow_states
 from lightning_prune.methods import Method
 from lightning_prune.network.layers import LayerFilter
 from lightning_prune.network.network import Network
@@ -66,8 +68,14 @@ class Run:
         self._random: Mapping[str, Any] | None = None  # of a checkpoint, until it is set back
         self._pruner = pruner
         self._unproved = False
+        self._following: RemovableHandle | None = None
 
     # life cycle
+
+    def follow(self, module: pl.LightningModule) -> None:
+        """Let states of the module be dense or factored, where the method makes them either."""
+        if self._following is None and self.method and self.method.structure.changes_parameters:
+            self._following = follow_states(module)
 
     def begin(
         self,
@@ -98,7 +106,7 @@ class Run:
             hold = self.hold or self.last >= self._end
             restored = self._random is not None
             self._pruner.resume(trainer, self.network, self.masks, hold=hold, restored=restored)
-        self._unproved = not self.masks
+        self._unproved = not self.history.events
         self.held.attach(_optimizers(trainer), self.masks)
         if self._random is not None and in_epoch(trainer) and world()[0] == 0:
             # the iterator that was just made may have drawn numbers; at an epoch's beginning the
@@ -148,6 +156,9 @@ class Run:
         self.history.write()
         self.held.detach()
         self.network = self._random = None
+        if self._following is not None:
+            self._following.remove()
+            self._following = None
 
     # one event
 
@@ -177,7 +188,8 @@ class Run:
                 soft.give_back(structure, groups, self.masks.gone(groups))
             self._dense = {"params": self.network.params}
         if self.rewind and self._snapshot is not None:
-            self.rewind.restore(trainer, module, self._snapshot)
+            changes = self.method is not None and self.method.structure.changes_parameters
+            notes += self.rewind.restore(trainer, module, self._snapshot, changes=changes)
             self.masks.apply()
         if self.masks.held:
             for optimizer in trainer.optimizers:
@@ -226,7 +238,7 @@ class Run:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave hooks and the network behind."""
-        return self.__dict__ | {"held": Hold(), "network": None}
+        return self.__dict__ | {"held": Hold(), "network": None, "_following": None}
 
     def _check(self, trainer: pl.Trainer, network: Network, others: Iterable[Run]) -> None:
         mine = [layer.parameter for layer in network.layers]

@@ -12,6 +12,7 @@ from pathlib import Path
 import event
 import flow
 import gradual
+import low_rank
 import memory
 import sipp
 import torch
@@ -22,7 +23,9 @@ def main() -> None:
     """Run, print, and write what was found if asked."""
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help="event, upkeep, gradual, memory, sipp, sipp_max, flow; none: all"
+        "names",
+        nargs="*",
+        help="event, upkeep, gradual, memory, sipp, sipp_max, flow, low_rank; none: all",
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
@@ -34,6 +37,7 @@ def main() -> None:
         "sipp": (lambda: {case: sipp.measure(case) for case in sipp.CASES}, sipp.show),
         "flow": (flow.measure, flow.show),
         "sipp_max": (lambda: {"max": sipp.measure_max()}, sipp.show),
+        "low_rank": (low_rank.run, low_rank.show),
     }
     if unknown := set(arguments.names) - set(runs):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(runs)}")

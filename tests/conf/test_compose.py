@@ -31,6 +31,10 @@ TOGETHER = {
     "taylor": ["structure@method.structure=filters"],
     "thinet": ["structure@method.structure=channels"],
     "mean_activation": ["structure@method.structure=channels"],
+    "spectral_error": ["structure@method.structure=ranks"],
+    "tail_error": ["structure@method.structure=ranks"],
+    "pca": ["structure@method.structure=ranks"],
+    "energy_per_cost": ["structure@method.structure=ranks"],
 }
 
 
@@ -109,6 +113,8 @@ def test_defaults_are_those_of_the_classes():
         "threshold_lamp": {"scale": "lamp"},
         "fixed": {"threshold": 0.01},
         "weights_clean": {"clean": True},
+        "ranks_sliced": {"slices": "divisors"},
+        "ranks_all_schemes": {"slices": "divisors", "schemes": range(4)},
     }
     for group in PARTS:
         for option in options(group):

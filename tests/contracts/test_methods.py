@@ -110,7 +110,7 @@ def test_it_trains_to_its_keep_and_what_is_gone_stays_gone(name, make):
     last = 0.6 if cuts(name) else 0.63
     pruning, zeros = Pruning(name, Steps({1: 0.8, 2: last}), verbose=False), Zeros()
     task, _ = fit(make, pruning, zeros)
-    dense = sum(p.numel() for p in task.parameters())
+    dense = sum(p.numel() for p in Task(make).parameters())
     nonzero = sum(int(p.count_nonzero()) for p in task.parameters())
     assert all(torch.isfinite(p).all() for p in task.parameters())
     assert len(zeros.seen) == 8
@@ -120,7 +120,11 @@ def test_it_trains_to_its_keep_and_what_is_gone_stays_gone(name, make):
         assert (nonzero, pruning.keep) == (dense, 1.0)
         return
     regrows = methods()[name].criterion.regrows
+    # of directions nothing is known at the next event
+    lasting = methods()[name].structure.lasting
     for before, after in zip(zeros.seen[2:], zeros.seen[3:], strict=False):
+        if not lasting:
+            break
         assert regrows or all((after[key] | ~gone).all() for key, gone in before.items())
     left = pruning.events[-1]["left"]
     # what regrows starts at zero, and some of it has no gradient

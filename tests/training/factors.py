@@ -80,7 +80,6 @@ class Ranks(Structure):
         if self.size(group, rank) < layer.out_features * layer.in_features:
             factor(layer, rank, self.blocks[0])
 
-    def restore(self, group):
-        layer = group.layers[0].module
-        if isinstance(layer, Factored):
-            unfactor(layer)
+    def restore(self, layer):
+        if isinstance(layer.module, Factored):
+            unfactor(layer.module)

@@ -30,6 +30,9 @@ CASES = {
     "drawn channels, data, steps": Case("pfp_partial", None, STEPS, data="noisy"),
     "fitted channels, data": Case("thinet", Rewind(0)),
     "gradients, statistics anew": Case("taylor", Rewind(0), data="noisy"),
+    "low rank": Case("alds"),
+    "low rank, all schemes, steps, data that draw": Case("alds_plus", None, STEPS, data="noisy"),
+    "low rank by gradients, rates": Case("snip_ranks", Rewind(0), data="noisy"),
     "validation in the middle": Case(
         "filter_norm_global", None, STEPS, options={"val_check_interval": 2}
     ),
