@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -19,6 +19,8 @@ from lightning_prune.network.layers import Layer
 from lightning_prune.network.network import Network
 from lightning_prune.report import LayerReport, PruneReport
 from lightning_prune.structures import Measure, Structure, full_cost
+
+TOLD_APART = 3  # layers of one reason that are named in notes of their own
 
 
 def report(  # noqa: PLR0913
@@ -52,8 +54,7 @@ def report(  # noqa: PLR0913
     if graph is None:
         told.append(f"multiply-adds are not known: {network.untraceable}")
     pruned = {layer.name for group in groups for layer in group.layers}
-    for name, why in method.structure.refused(network.layers, network.graph).items():
-        told.append(f"{name} keeps {'some of ' if name in pruned else ''}its units: {why}")
+    told += _told(method.structure.refused(network.layers, network.graph), pruned)
     if bounds is not None and bounds.layers:
         told.append(bounds.note())
     return PruneReport(
@@ -120,6 +121,22 @@ def layer_reports(
             )
         )
     return tuple(rows)
+
+
+def _told(refused: Mapping[str, str], pruned: Collection[str]) -> list[str]:
+    """Why layers keep their units; many with one reason are told together."""
+    alike: dict[tuple[str, bool], list[str]] = {}
+    for name, why in refused.items():
+        alike.setdefault((why, name in pruned), []).append(name)
+    told = []
+    for name, why in refused.items():
+        names, units = alike[why, name in pruned], "some of " if name in pruned else ""
+        if len(names) <= TOLD_APART:
+            told.append(f"{name} keeps {units}its units: {why}")
+        elif name == names[0]:
+            shown = ", ".join(names[:TOLD_APART])
+            told.append(f"{len(names)} layers ({shown}, ...) keep {units}their units: {why}")
+    return told
 
 
 def _units(

@@ -74,6 +74,8 @@ class Method:
                 f"{type(self.criterion).__name__} is defined for {self.criterion.needs.__name__} "
                 f"structures, not for {type(self.structure).__name__}."
             )
+        if (why := self.criterion.refused(self.structure)) is not None:
+            raise ValueError(why)
         if not isinstance(self.structure, self.allocation.needs):
             raise ValueError(
                 f"{type(self.allocation).__name__} is defined for {self.allocation.needs.__name__} "

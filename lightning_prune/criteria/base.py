@@ -47,6 +47,10 @@ class Criterion(ABC):
         """(group.size,) where the layers of a group are scored together; None: one by one."""
         return None
 
+    def refused(self, structure: Structure) -> str | None:
+        """Why it says nothing of this structure, though it is of a kind it needs; None: it does."""
+        return None
+
     def variants(self, group: Group, structure: Structure) -> list[Structure]:
         """Structures to choose from for this group; what was observed may lie in them."""
         return structure.variants(group)

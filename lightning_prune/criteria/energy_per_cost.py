@@ -81,16 +81,22 @@ class EnergyPerCost(Criterion):
             energies = energies / (float(energies.sum()) or 1.0)
         return energies / rank_cost(layer, structure.folding(layer), self.cost)
 
+    def refused(self, structure: Structure) -> str | None:
+        """Several foldings to choose from: the cheapest at a threshold is not the best of them."""
+        assert isinstance(structure, Ranks)
+        if structure.single:
+            return None
+        return (
+            "EnergyPerCost ranks the directions of one folding and chooses among none: give one "
+            f"number of slices and one scheme, not {structure!r}."
+        )
+
     def variants(self, group: Group, structure: Structure) -> list[Structure]:
         """The one folding of the layer.
 
         Raises:
-            ValueError: There are several; the cheapest at a threshold is not the best of them.
+            ValueError: There are several.
         """
-        found = structure.variants(group)
-        if len(found) > 1:
-            raise ValueError(
-                f"EnergyPerCost ranks the directions of one folding and chooses among none: give "
-                f"one number of slices and one scheme, not {structure!r}."
-            )
-        return found
+        if (why := self.refused(structure)) is not None:
+            raise ValueError(why)
+        return structure.variants(group)

@@ -68,19 +68,25 @@ class PCA(ActivationCriterion):
                 extended = torch.cat([responses, ones], 1)
                 self.record(layer, extended @ extended.mT)
 
+    def refused(self, structure: Structure) -> str | None:
+        """Slices and other schemes: directions are of whole outputs."""
+        assert isinstance(structure, Ranks)
+        if structure.single and structure.slices == 1 and structure.schemes in (0, (0,)):
+            return None
+        return (
+            "PCA has directions for whole outputs, one slice and scheme 0; use Ranks() in the "
+            f"place of {structure!r}."
+        )
+
     def variants(self, group: Group, structure: Structure) -> list[Structure]:
         """The directions of the responses that were seen.
 
         Raises:
             ValueError: The structure cuts weights into slices, or has another folding scheme.
         """
+        if (why := self.refused(structure)) is not None:
+            raise ValueError(why)
         (layer,) = group.layers
-        ways = [(v.slices, v.schemes) for v in structure.variants(group) if isinstance(v, Ranks)]
-        if ways != [(1, 0)]:
-            raise ValueError(
-                f"PCA has directions for whole outputs, one slice and scheme 0; use Ranks() in "
-                f"the place of {structure!r}."
-            )
         return [self.directions(layer)]
 
     def score(self, layer: Layer, structure: Structure) -> Tensor:

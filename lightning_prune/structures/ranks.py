@@ -82,6 +82,11 @@ class Ranks(Structure):
             raise ValueError(f"The folding schemes are 0, 1, 2 and 3, not {self.schemes!r}.")
 
     @property
+    def single(self) -> bool:
+        """There is one folding to a layer, and nothing to choose from."""
+        return isinstance(self.slices, int) and len(_several(self.schemes)) == 1
+
+    @property
     def counted(self) -> bool:
         """What a group costs follows from how many of its units stay."""
         return True

@@ -15,12 +15,13 @@ from lightning_prune.criteria import (
     Magnitude,
     Random,
 )
-from lightning_prune.structures import Channels, Filters, Pattern, Weights
+from lightning_prune.structures import Channels, Filters, Pattern, Ranks, Weights
 from lightning_prune.testing import check_criterion
 
 OPTIONS = sorted(path.stem for path in (CONF / "criterion").glob("*.yaml"))
 # the structure that a criterion is for, where it is neither weights nor filters
 STRUCTURES = {"thinet": Channels(), "mean_activation": Channels()}
+STRUCTURES |= dict.fromkeys(("spectral_error", "tail_error", "energy_per_cost", "pca"), Ranks())
 KNOW_THE_PLACE = {"random", "set"}
 
 

@@ -79,8 +79,8 @@ class Loose(Weights):
 
 
 class Forgetful(Weights):
-    def restore(self, group):
-        group.layers[0].parameter.data.zero_()
+    def restore(self, layer):
+        layer.parameter.data.zero_()
 
 
 class Twins(Weights):

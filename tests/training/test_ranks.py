@@ -107,7 +107,7 @@ def test_structures_that_replace_parameters_are_refused_in_one_sentence(pair):
         assert (kind, trained) == ("ValueError", 0)
         assert text == (
             "Changing changes parameters, which several processes cannot do during a fit; "
-            "train in one process."
+            "train in one process, or call lightning_prune.prune before the fit."
         )
 
 
