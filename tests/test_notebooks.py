@@ -8,11 +8,6 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
-# the first is quick to run, and shows that notebooks do
-RUNS = [
-    pytest.param(path, marks=[pytest.mark.slow] if number else [], id=path.stem)
-    for number, path in enumerate(NOTEBOOKS)
-]
 INLINE = "module://matplotlib_inline.backend_inline"
 
 
@@ -46,13 +41,8 @@ def test_it_uses_public_names_only(path):
 
 
 @pytest.mark.filterwarnings("default")  # of the machinery that talks to the kernel
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(p, marks=[pytest.mark.slow] if n else [], id=p.stem)
-        for n, p in enumerate(NOTEBOOKS)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, checkout, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", INLINE)
     notebook = read(path)

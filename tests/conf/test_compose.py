@@ -38,6 +38,10 @@ TOGETHER = {
 }
 
 
+# experiments that show in the fast suite that experiments run
+QUICK = ("digits_resnet_keeps", "sweep_low_rank_resnet8")
+
+
 def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
@@ -100,6 +104,7 @@ def test_yaml_and_table_describe_the_same_method(name: str):
     assert composed is None or isinstance(composed, Method)
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_the_classes():
     """A yaml lists defaults so that they can be overridden, and must not change them."""
     given = {
@@ -123,7 +128,13 @@ def test_defaults_are_those_of_the_classes():
             assert instantiate(cfg) == bare, f"{group}/{option}"
 
 
-@pytest.mark.parametrize("name", options("experiment"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in options("experiment")
+    ],
+)
 def test_every_experiment_runs_in_debug(name: str, tmp_path: Path):
     cfg = compose(
         "train", f"experiment={name}", "trainer=debug", "data=synthetic", "logger=none",

@@ -26,7 +26,10 @@ QUICK = {
     "digits": "task.probes=1",
     "paper/gaussians": "data.samples=128",
 }
-LONGER = ("gaussians_spiral", "spirals", "digits", "paper/gaussians")
+LONGER = (
+    "gaussians_spiral", "spirals", "digits", "paper/gaussians", "circles", "spiral_arms",
+    "paper/moons", "power", "miniboone",
+)  # fmt: skip
 # of the papers' networks, which are built without memory
 PARAMETERS = {
     "power": 43_325, "gas": 278_565, "hepmass": 546_850, "miniboone": 820_613,

@@ -58,6 +58,8 @@ REFUSALS = {
     ("images", "pattern_2_4"): "No layer divides into blocks of 4 inputs",
 }
 PAIRS = [(model, name) for model in MODELS for name in NAMES]
+# rows that differ from another one in an error or a cost only
+VARIANTS = ("svd_nuclear", "svd_error", "alds_sqrt_k", "alds_max", "alds_energy", "l_rank")
 SLOW = ("ode net", "cnf adjoint", "images")  # with every method; with a few they are quick
 
 
@@ -65,7 +67,7 @@ def pairs():
     """Those that are not refused, the slower networks marked."""
     for model, name in PAIRS:
         if (model, name) not in REFUSALS:
-            marks = [pytest.mark.slow] if model in SLOW else []
+            marks = [pytest.mark.slow] if model in SLOW or name in VARIANTS else []
             yield pytest.param(model, name, marks=marks)
 
 

@@ -16,10 +16,17 @@ from lightning_prune.criteria import ActivationCriterion, GradientCriterion
 from lightning_prune.structures import Filters, Weights
 
 NAMES = sorted(methods())
+# rows that differ from another one in an error or a cost only
+VARIANTS = ("svd_nuclear", "svd_error", "alds_sqrt_k", "alds_max", "alds_energy", "l_rank")
 pytestmark = pytest.mark.filterwarnings(
     # torchdyn's adjoint with a solver of fixed steps
     "ignore:Setting tolerances has no effect on fixed-step methods"
 )
+
+
+def marked(names):
+    """The names, variants as slow tests."""
+    return [pytest.param(n, marks=[pytest.mark.slow] if n in VARIANTS else []) for n in names]
 
 
 def cuts(name):
@@ -104,7 +111,7 @@ def fit(make, *callbacks, epochs=4):
 
 
 @pytest.mark.parametrize("make", NETS, ids=IDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_it_trains_to_its_keep_and_what_is_gone_stays_gone(name, make):
     # a pattern leaves what it leaves: up to 0.62 of the ODE's net
     last = 0.6 if cuts(name) else 0.63
@@ -143,7 +150,7 @@ def unpruned():
 
 
 @pytest.mark.parametrize("net", IDS)
-@pytest.mark.parametrize("name", list(filter(cuts, NAMES)))
+@pytest.mark.parametrize("name", marked(filter(cuts, NAMES)))
 def test_keep_of_everything_is_training_without_it_bit_for_bit(name, net, unpruned):
     task, stream = fit(NETS[IDS.index(net)], Pruning(name, OneShot(1, keep=1.0), verbose=False))
     plain, plain_stream = unpruned[net]

@@ -47,6 +47,7 @@ def written(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_a_thousand_events_follow_the_cube_and_leave_whole_files(tmp_path, written, capsys):
     callback = gradual(folder=tmp_path)
     module = train(callback, EVENTS + 1)

@@ -96,6 +96,7 @@ def test_05_it_rewinds_to_the_same_weights_every_time():
     assert nonzero(seen[3].values()) == LEFT
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 def test_06_processes_without_a_seed_have_the_same_masks_and_weights(tmp_path):
     """Theirs: copies to rewind to are made before rank 0's weights are sent; ranks diverge."""
