@@ -166,6 +166,7 @@ def test_a_second_run_sets_the_first_aside(finished: Path, tmp_path: Path):
     assert not (folder / "control").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

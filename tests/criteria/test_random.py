@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -45,6 +46,7 @@ def test_there_is_one_score_a_unit():
     assert len(Random().score(layer, Weights())) == 600
 
 
+@pytest.mark.slow
 def test_another_process_scores_the_same():
     """Python's own hash of a name differs from process to process."""
     program = (

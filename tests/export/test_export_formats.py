@@ -55,6 +55,7 @@ def test_one_graph_for_the_compiler(net, x):
     torch.testing.assert_close(compiled(x), small(x))
 
 
+@pytest.mark.slow
 def test_it_is_loaded_where_we_are_not(x, tmp_path):
     net = conv_net()
     for layer in net:

@@ -36,8 +36,16 @@ LAYERS = {
     "one channel": lambda: nn.Conv2d(1, 8, 3),
     "one filter": lambda: nn.Conv2d(12, 1, 3),
 }
+# the others are slow tests, for their number
+FEW = ("linear", "conv2d", "grouped", "prime")
 CASES = [
-    pytest.param(make, scheme, slices, id=f"{kind}-{scheme}-{slices}")
+    pytest.param(
+        make,
+        scheme,
+        slices,
+        id=f"{kind}-{scheme}-{slices}",
+        marks=[] if kind in FEW and slices != 4 else [pytest.mark.slow],
+    )
     for kind, make in LAYERS.items()
     for shape in [tuple(make().weight.shape)]
     for scheme in schemes_of(shape, range(4))

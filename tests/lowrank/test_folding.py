@@ -32,7 +32,14 @@ FOLDINGS = [
     for scheme in schemes_of(shape, range(4), alike=True)
     for slices in divisors(shape[1])
 ]
-ALL = pytest.mark.parametrize("folding", FOLDINGS, ids=str)
+# of every shape the others are slow tests, for their number
+ALL = pytest.mark.parametrize(
+    "folding",
+    [
+        pytest.param(f, marks=[] if f.slices <= 2 else [pytest.mark.slow], id=str(f))
+        for f in FOLDINGS
+    ],
+)
 
 
 def named(shape):

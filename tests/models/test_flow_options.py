@@ -89,7 +89,7 @@ def test_the_probes_of_a_flow_belong_to_a_solve():
 @pytest.mark.parametrize("gradient", ["autograd", "adjoint", "interpolated_adjoint"])
 @pytest.mark.parametrize("trained", [True, False])
 def test_end_times_learn_if_they_should(trained, gradient):
-    """The original never trains them: flows.md, 1.5."""
+    """The original never trains them."""
     flow = TabularFlow(
         3, 2, 1, 2, solver=Solver("dopri5", gradient=gradient), trainable_end_time=trained
     )
@@ -139,7 +139,7 @@ def test_a_velocity_may_be_asked_for():
     torch.testing.assert_close(flow.velocity(0.3, X), flow.fields[0](torch.tensor(0.3), X).detach())
 
 
-# flows.md, 1.3 to 1.5 and 5.1 item 10
+# counted by hand from the shapes
 SIZES = {
     43_325: lambda: TabularFlow(6, 5, 3, 10),
     278_565: lambda: TabularFlow(8, 5, 3, 20),

@@ -37,7 +37,7 @@ def points(count, dims=2, dtype=torch.float32):
     ("solver", "error"), [(TIGHT, 1e-4), (Solver("rk4", 8), 1e-4), (Solver("tsit5"), 1e-4)]
 )
 def test_a_linear_field_makes_a_gaussian(solver, error):
-    """flows.md, 5.1 item 1: of the precision e^A' e^A."""
+    """A linear field has the Gaussian of the precision e^A' e^A."""
     x = points(500)
     way = torch.matrix_exp(A.double())
     exact = MultivariateNormal(torch.zeros(2).double(), precision_matrix=way.T @ way)
@@ -79,7 +79,7 @@ class Swing(nn.Module):
 
 @pytest.mark.parametrize("dims", [1, 2, 5])
 def test_log_determinant_of_a_field_that_swings(dims):
-    """flows.md, 5.1 item 3: sin(3) / 3 for each dimension."""
+    """The integral of cos(3 t) over the unit interval: sin(3) / 3 for each dimension."""
     x = points(4, dims, torch.float64)
     z, logdet = CNF(Swing(), dims).transform(x, DOUBLE)
     expected = math.sin(3) / 3
@@ -90,7 +90,7 @@ def test_log_determinant_of_a_field_that_swings(dims):
 @torch.no_grad()
 @pytest.mark.parametrize("trace", ["rademacher", "gaussian"])
 def test_probes_are_unbiased_and_vary_as_in_theory(trace):
-    """flows.md, 5.1 item 4: 2 |S|^2, of signs without the diagonal."""
+    """Hutchinson's variance: 2 |S|^2, of signs without the diagonal."""
     from lightning_prune.models.divergence import draw_probe
 
     field, count = MLPField(3, (16,)).double(), 50_000
@@ -123,7 +123,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_tangents_and_traces_are_those_of_the_jacobian(name):
-    """flows.md, 5.1 item 5, with gradients; and of any module, by torch.func."""
+    """Traces and their gradients are those of autograd; of any module, of torch.func."""
     kind, options = FIELDS[name]
     field = kind(3, (7, 6), **options).double()
     x, t = points(4, 3, torch.float64), torch.tensor(0.6, dtype=torch.float64)
@@ -158,7 +158,7 @@ def several(count=3, **options):
 @torch.no_grad()
 @pytest.mark.parametrize("count", [1, 3])
 def test_there_and_back(count):
-    """flows.md, 5.1 item 7."""
+    """What goes through the flow and back is what it was, and so are volumes."""
     flow, x = several(count, end_time=0.7), points(200)
     z, logdet = flow.transform(x, TIGHT)
     assert float((z - x).abs().median()) > 0.05

@@ -99,7 +99,7 @@ def test_an_augmented_classifier_has_more_dimensions_and_a_head():
 
 
 def test_circles_are_separated_by_an_augmented_state():
-    """Where the state is not augmented, the plane keeps its topology: flows.md, 1.4."""
+    """Where the state is not augmented, the plane keeps its topology."""
     angles = torch.arange(0, 6.28, 0.2)
     ring = torch.stack([angles.cos(), angles.sin()], 1)
     x = torch.cat([0.5 * ring, 1.5 * ring])

@@ -61,25 +61,26 @@ def integral(honest):
     return TightFlow(honest).log_prob(torch.cartesian_prod(axis, axis)), 0.125**2
 
 
+@pytest.mark.slow
 def test_a_trained_density_is_one_in_all(integral):
-    """flows.md, 5.1 item 6."""
+    """The density that was learned integrates to one."""
     log_prob, cell = integral
     assert float(log_prob.exp().sum()) * cell == pytest.approx(1, abs=2e-3)
 
 
 def test_it_learned_and_its_likelihood_stays_above_the_entropy(gaussians, honest):
-    """flows.md, 5.1 item 8."""
+    """It comes near the entropy of the data, and not below it."""
     points = rows(gaussians, "test")
     log_prob = TightFlow(honest).log_prob(points)
     error = float(log_prob.std()) / math.sqrt(len(points))
     assert gaussians.floor - 3 * error < -float(log_prob.mean()) < 1.6  # 2.84 before training
-    assert gaussians.floor == pytest.approx(1.13, abs=0.01)  # flows.md, 1.3
+    assert gaussians.floor == pytest.approx(1.13, abs=0.01)  # by quadrature
     fixed = -float(honest(points).mean())
     assert fixed == pytest.approx(-float(log_prob.mean()), abs=0.02)
 
 
 def test_samples_score_the_entropy_of_the_model(honest, integral):
-    """flows.md, 5.1 item 7."""
+    """The mean score of samples is the integral of -p log p, within their spread."""
     log_prob, cell = integral
     entropy = -float((log_prob.exp() * log_prob).sum()) * cell
     flow = TightFlow(honest)

@@ -45,6 +45,7 @@ def test_it_prunes_in_python():
     assert torch.equal(net[0].weight[3], torch.zeros(4))
 
 
+@pytest.mark.slow
 def test_the_command_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(

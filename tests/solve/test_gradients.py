@@ -54,7 +54,7 @@ def close(found, expected, relative):
 @pytest.mark.parametrize("half", [False, True], ids=["dense", "pruned"])
 @pytest.mark.parametrize("solver", ADJOINTS, ids=name)
 def test_adjoints_are_autograd_for_state_time_and_parameters(solver, half):
-    """On several times: torchdyn's interpolated adjoint is 18 % off there (flows.md 2.3, B6)."""
+    """On several times: torchdyn's interpolated adjoint is 18 % off there."""
     field, x = made(half)
     close(gradients(field, x, solver), gradients(field, x, TRUE), 1e-5)
 
@@ -105,7 +105,7 @@ class Extra(nn.Module):
 
 @pytest.mark.parametrize("solver", ADJOINTS, ids=name)
 def test_parameters_that_do_not_matter_or_do_not_learn_do_no_harm(solver):
-    """Both crash torchdyn's adjoints: flows.md 2.2."""
+    """Both crash torchdyn's adjoints."""
     field, x = made()
     expected = gradients(field, x, TRUE)
     field.layers[1].weight.requires_grad_(False)
@@ -129,7 +129,7 @@ def test_parameters_that_do_not_matter_or_do_not_learn_do_no_harm(solver):
 
 @pytest.mark.parametrize("solver", ADJOINTS, ids=name)
 def test_two_solves_with_two_probes_may_wait_for_one_backward(solver):
-    """Where the probe is the module's, the gradient is silently wrong: flows.md 2.3, B5."""
+    """Where the probe is the module's, the gradient is silently wrong."""
     field, x = made()
     joint, state = LogDetField(field, (2,)), torch.cat([x, x[:, :1] * 0], 1).detach()
     probes = [torch.randn(1, 5, 2, dtype=torch.float64) for _ in range(2)]

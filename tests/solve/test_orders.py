@@ -40,7 +40,6 @@ def published(solver, steps):
     return float(odeint(Swing(), ones(), span, solver)[1][-1])
 
 
-# flows.md, 5.1 item 3
 @pytest.mark.parametrize(
     ("method", "low", "high"), [("euler", 0.9, 1.1), ("midpoint", 2, 4), ("rk4", 3.8, 6)]
 )
@@ -50,7 +49,7 @@ def test_fixed_steps_have_their_order_where_the_field_depends_on_time(method, lo
 
 
 def test_torchdyns_rk4_is_of_first_order_and_the_corrected_one_of_fourth():
-    """Should the first half fail, torchdyn has mended it: see flows.md 2.3, B0."""
+    """Should the first half fail, torchdyn has mended it."""
     assert 0.9 < order(lambda n: published("rk4", n) - EXACT) < 1.1
     assert order(lambda n: published(corrected_rk4(torch.float64), n) - EXACT) > 3.8
 
@@ -65,7 +64,7 @@ def test_the_corrected_rk4_works_inside_torchdyns_module(capsys):
         return float(model(ones(), span)[-1]) - EXACT
 
     assert order(error) > 3.8
-    assert abs(error(8)) < 3e-6  # 1.5e-6 in flows.md 2.3
+    assert abs(error(8)) < 3e-6
 
 
 def test_the_corrected_rk4_is_ours():
@@ -144,7 +143,7 @@ def test_there_is_a_state_for_every_time_and_it_is_right(method, gradient):
 @pytest.mark.parametrize("method", ["dopri5", "tsit5"])
 @pytest.mark.parametrize("end", [0.7, 1.0, 2.3])
 def test_no_last_time_is_missed(method, end):
-    """In single precision, where torchdyn returned its input 17 times in 300: flows.md 2.3, B3."""
+    """In single precision, where torchdyn returned its input 17 times in 300."""
     x, solver = torch.randn(4, 2), Solver(method, atol=1e-4, rtol=1e-4)
     for _ in range(40):
         field = MLPField(2, (8,))

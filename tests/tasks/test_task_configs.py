@@ -42,8 +42,15 @@ FOR_IMAGES = [
 ]
 
 
-@pytest.mark.parametrize("data", IMAGES)
-@pytest.mark.parametrize("model", FOR_IMAGES)
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [
+        # every model on one data set in the fast suite
+        pytest.param(data, model, marks=[] if data == "mnist" else [pytest.mark.slow])
+        for data in IMAGES
+        for model in FOR_IMAGES
+    ],
+)
 def test_every_model_fits_every_data_set(data, model):
     config = composed(f"data={data}", f"model={model}")
     module = instantiate(config.data)

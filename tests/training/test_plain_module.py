@@ -156,6 +156,7 @@ print(sum(int(p.count_nonzero()) for p in net.parameters()))
 """
 
 
+@pytest.mark.slow
 def test_the_checkpoint_loads_where_this_package_is_not(tmp_path):
     saver = ModelCheckpoint(tmp_path, filename="last")
     fit(Classifier(), pruning(), saver, enable_checkpointing=True)

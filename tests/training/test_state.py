@@ -124,6 +124,7 @@ def test_a_checkpoint_grows_by_a_24th_of_the_weights_at_most(tmp_path):
     assert growth < weights / 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "rewind", "most"),
     [

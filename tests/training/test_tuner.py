@@ -46,6 +46,7 @@ def check(module, callback, seen):
     assert nonzero(module.parameters()) == LEFT[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rewind", [None, Rewind(to=0, weights=True)])
 def test_the_tuner_before_a_fit(rewind, tmp_path):
     module, callback, seen = Tuned(), pruning(rewind=rewind), counts()
@@ -66,6 +67,7 @@ FINDERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["finder", "pruning"])
 @pytest.mark.parametrize("finder", FINDERS)
 def test_the_finders_as_callbacks(finder, first, tmp_path):
