@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from lightning_prune.cli.experiment import Stage
+from lightning_prune.lowrank import dense_shapes
 from lightning_prune.schedules import Schedule
 
 
@@ -97,8 +98,7 @@ def check_fits(path: Path, task: pl.LightningModule) -> None:
         raise ValueError(
             f"{path} is no checkpoint of a Lightning training, so nothing can go on from it."
         )
-    mine = {name: tuple(tensor.shape) for name, tensor in task.state_dict().items()}
-    theirs = {name: tuple(tensor.shape) for name, tensor in found["state_dict"].items()}
+    mine, theirs = (dense_shapes(task, state) for state in (task.state_dict(), found["state_dict"]))
     if mine != theirs:
         differing = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         raise ValueError(

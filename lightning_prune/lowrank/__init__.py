@@ -18,7 +18,7 @@ from lightning_prune.lowrank.factors import (
     folding_of,
 )
 from lightning_prune.lowrank.folding import ENCODED, Folding, divisors, nearest_divisor, schemes_of
-from lightning_prune.lowrank.form import factored, follow_states, take_form
+from lightning_prune.lowrank.form import dense_shapes, factored, follow_states, take_form
 from lightning_prune.lowrank.spectra import remembered, singular_vectors, spectra
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "cluster",
     "clustered_from",
     "compose",
+    "dense_shapes",
     "divisors",
     "factored",
     "factorise",

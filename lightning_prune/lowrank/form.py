@@ -21,6 +21,7 @@ from lightning_prune.lowrank.factors import (
     folding_of,
     replace_by_dense,
 )
+from lightning_prune.lowrank.folding import Folding
 
 # of clusters, the columns that each has
 OWNER = "parametrizations.weight.0.owner"
@@ -80,6 +81,32 @@ def take_form(module: nn.Module, state: Mapping[str, Any], prefix: str = "") -> 
             replace_by_dense(layer, torch.zeros_like(layer.weight))
             changed.append(name)
     return changed
+
+
+def dense_shapes(module: nn.Module, state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a state's tensors by name, with a weight in the place of its factors.
+
+    Factors of another layer than the module's of that name stay what they are.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    for name, layer in module.named_modules(remove_duplicate=False):
+        start = f"{name}." if name else ""
+        keys = [start + key for key in LOADED]
+        if not all(key in state for key in keys):
+            continue
+        try:
+            owner = state.get(start + OWNER)
+            encoder, decoder = (state[key] for key in keys)
+            if owner is None:
+                folding: Folding = folding_from(layer, encoder, decoder)
+            else:
+                folding = clustered_from(layer, encoder, decoder, owner)
+        except ValueError:
+            continue
+        for key in (*keys, start + OWNER):
+            shapes.pop(key, None)
+        shapes[start + "weight"] = folding.shape
+    return shapes
 
 
 def factored(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

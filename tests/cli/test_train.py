@@ -129,6 +129,21 @@ def test_a_resumed_run_is_the_uninterrupted_one(finished: Path, tmp_path: Path):
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["alds_plus", "messi"])
+def test_a_run_whose_checkpoints_hold_factors_goes_on_too(method: str, tmp_path: Path):
+    low_rank = (*DEBUG, f"method={method}", "schedule.keep=0.6", "control=false")
+    whole, cut, again = (tmp_path / name for name in ("whole", "cut", "again"))
+    command(*low_rank, f"hydra.run.dir={whole}")
+    shutil.copytree(whole / "checkpoints", cut / "checkpoints")
+    for name in ("final.ckpt", "last.ckpt"):
+        (cut / "checkpoints" / name).unlink()
+    command(*low_rank, f"hydra.run.dir={again}", f"ckpt_path={cut}")
+    first, second = (weights(folder / "checkpoints" / "final.ckpt") for folder in (whole, again))
+    assert any("original0" in key for key in first)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 def test_a_finished_stage_is_not_done_again(finished: Path, tmp_path: Path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
