@@ -63,3 +63,9 @@ class Group:
     slices: tuple[Slice, ...]
     size: int
     follows: tuple[Group, ...] = ()
+
+
+def alone(layer: Layer, size: int) -> Group:
+    """A layer as a group of its own, whose units lie in its one tensor as the structure says."""
+    part = Slice(layer.name, layer.module, layer.tensor, positions=layer.positions)
+    return Group(layer.name, (layer,), (part,), size)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_prune.network.groups import Group, Slice
+from lightning_prune.network.groups import Group, alone
 from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Mask, Measure
 
@@ -57,15 +57,7 @@ class Blocks(Mask):
 
     def groups(self, layers: list[Layer], graph: Callable[[], Graph]) -> list[Group]:
         """One group a layer; the graph is not asked for."""
-        return [
-            Group(
-                layer.name,
-                (layer,),
-                (Slice(layer.name, layer.module, layer.tensor, positions=layer.positions),),
-                math.prod(self._tiles(layer)),
-            )
-            for layer in layers
-        ]
+        return [alone(layer, math.prod(self._tiles(layer))) for layer in layers]
 
     def units(self, layer: Layer, tensor: Tensor) -> Tensor:
         """(tiles, rows * columns), tile after tile along the outputs' rows.

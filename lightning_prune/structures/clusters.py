@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_prune.lowrank import balanced, compose, foldable
 from lightning_prune.lowrank.clustered import ClusteredFolding, factorise_clusters
 from lightning_prune.lowrank.clustering import Clustering, cluster
-from lightning_prune.network.groups import Group, Slice
+from lightning_prune.network.groups import Group, alone
 from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Measure, Structure
 from lightning_prune.structures.ranks import Ranks
@@ -75,12 +75,7 @@ class Clusters(Structure):
     def groups(self, layers: list[Layer], graph: Callable[[], Graph]) -> list[Group]:
         """One group for every layer that is one matrix; the graph is not asked for."""
         return [
-            Group(
-                layer.name,
-                (layer,),
-                (Slice(layer.name, layer.module, layer.tensor, positions=layer.positions),),
-                self._folding(layer).full_rank,
-            )
+            alone(layer, self._folding(layer).full_rank)
             for layer in layers
             if _unfit(layer) is None
         ]

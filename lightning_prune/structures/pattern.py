@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lightning_prune.network.counting import count_nonzero
-from lightning_prune.network.groups import Group, Slice
+from lightning_prune.network.groups import Group, alone
 from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Mask, Measure
 
@@ -73,15 +73,7 @@ class Pattern(Mask):
                 + "; ".join(f"{name}: {why}" for name, why in self._dense(layers).items())
                 + "); choose another m or other layers."
             )
-        return [
-            Group(
-                layer.name,
-                (layer,),
-                (Slice(layer.name, layer.module, layer.tensor, positions=layer.positions),),
-                layer.weight.numel(),
-            )
-            for layer in fitting
-        ]
+        return [alone(layer, layer.weight.numel()) for layer in fitting]
 
     def refused(self, layers: list[Layer], graph: Callable[[], Graph]) -> dict[str, str]:
         """Layers that do not divide into blocks."""

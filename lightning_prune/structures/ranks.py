@@ -23,7 +23,7 @@ from lightning_prune.lowrank import (
     singular_vectors,
     spectra,
 )
-from lightning_prune.network.groups import Group, Slice
+from lightning_prune.network.groups import Group, alone
 from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Measure, Structure
 
@@ -94,12 +94,7 @@ class Ranks(Structure):
     def groups(self, layers: list[Layer], graph: Callable[[], Graph]) -> list[Group]:
         """One group for every layer that can be factored; the graph is not asked for."""
         return [
-            Group(
-                layer.name,
-                (layer,),
-                (Slice(layer.name, layer.module, layer.tensor, positions=layer.positions),),
-                self._options(layer)[0].full_rank,
-            )
+            alone(layer, self._options(layer)[0].full_rank)
             for layer in layers
             if foldable(layer.module) is None
         ]
