@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_prune"
 
 # who may be read by whom: a room reads its own number and smaller ones
 RANKS = {
+    "damage": -1,
     "lowrank": -1,
     "network": 0,
     "structures": 1,

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.lowrank import Folding
-from lightning_prune.network.groups import Group
 from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Measure, Structure
 from lightning_prune.structures.ranks import Ranks
@@ -90,13 +89,3 @@ class EnergyPerCost(Criterion):
             "EnergyPerCost ranks the directions of one folding and chooses among none: give one "
             f"number of slices and one scheme, not {structure!r}."
         )
-
-    def variants(self, group: Group, structure: Structure) -> list[Structure]:
-        """The one folding of the layer.
-
-        Raises:
-            ValueError: There are several.
-        """
-        if (why := self.refused(structure)) is not None:
-            raise ValueError(why)
-        return structure.variants(group)

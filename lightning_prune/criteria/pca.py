@@ -79,13 +79,7 @@ class PCA(ActivationCriterion):
         )
 
     def variants(self, group: Group, structure: Structure) -> list[Structure]:
-        """The directions of the responses that were seen.
-
-        Raises:
-            ValueError: The structure cuts weights into slices, or has another folding scheme.
-        """
-        if (why := self.refused(structure)) is not None:
-            raise ValueError(why)
+        """The directions of the responses that were seen."""
         (layer,) = group.layers
         return [self.directions(layer)]
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.damage import damage
 from lightning_prune.lowrank import take_form
 from lightning_prune.network.layers import plain_name
 
-CHUNK = 1 << 20  # bytes read at a time
 # what stands between a layer's name and those of the tensors that its weight is computed from
 COMPUTED = "parametrizations.weight."
 State = Mapping[str, Any]
@@ -68,8 +68,8 @@ def _state(path: Path, map_location: Any) -> State:
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
     whole = zipfile.is_zipfile(path)
-    if whole and (torn := _torn(path)):
-        raise ValueError(f"{str(path)!r} cannot be used: its {torn} is not what was written.")
+    if whole and (wrong := damage(path)):
+        raise ValueError(f"{str(path)!r} cannot be used: {wrong}.")
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
@@ -84,23 +84,6 @@ def _state(path: Path, map_location: Any) -> State:
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{str(path)!r} cannot be used: it holds no state of a module.")
     return state
-
-
-def _torn(path: Path) -> str | None:
-    """The first part of an archive whose checksum is wrong; torch looks at none."""
-    name = "directory"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for part in archive.infolist():
-                name = f"part {part.filename}"
-                if part.CRC == 0:  # empty, or written without checksums
-                    continue
-                with archive.open(part) as content:
-                    while content.read(CHUNK):
-                        pass
-    except Exception:  # a byte of the directory can make the reader fail in many ways
-        return name
-    return None
 
 
 def _renamed(state: State, module: nn.Module, path: Path, strict: bool) -> dict[str, Any]:

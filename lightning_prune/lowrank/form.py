@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,36 +51,19 @@ def take_form(module: nn.Module, state: Mapping[str, Any], prefix: str = "") -> 
     Raises:
         ValueError: Factors are of another layer than the one of their name.
     """
-    changed = []
-    for name, layer in module.named_modules(remove_duplicate=False):
-        start = prefix + (f"{name}." if name else "")
-        factors = [state[start + key] for key in LOADED if start + key in state]
-        owner = state.get(start + OWNER)
-        folding = folding_of(layer)
-        if len(factors) == 2 and isinstance(getattr(layer, "weight", None), Tensor):
-            try:
-                if owner is None:
-                    wanted = folding_from(layer, *factors)
-                else:
-                    wanted = clustered_from(layer, factors[0], factors[1], owner.clone())
-            except ValueError as error:
-                raise ValueError(
-                    f"The layer {name!r} is another one in the state: {error}"
-                ) from None
-            shapes = [tuple(factor.shape) for factor in factors]
-            same = type(folding) is type(wanted) and shapes == _shapes(layer)
-            if not same:
-                like = layer.weight.detach()
-                if folding is not None:
-                    replace_by_dense(layer, like.clone())
-                zeros = [like.new_zeros(shape) for shape in shapes]
-                make = factorise_clusters if isinstance(wanted, ClusteredFolding) else factorise
-                make(layer, wanted, *zeros)  # type: ignore[arg-type]
-                changed.append(name)
-        elif folding is not None and start + "weight" in state:
-            replace_by_dense(layer, torch.zeros_like(layer.weight))
-            changed.append(name)
-    return changed
+    # all are known before the first one changes, so that what is refused changes nothing
+    for layer, start, wanted in (forms := list(_forms(module, state, prefix))):
+        like = cast("Tensor", layer.weight).detach()
+        if folding_of(layer) is not None:
+            replace_by_dense(layer, torch.zeros_like(like))
+        if wanted is None:
+            continue
+        zeros = [like.new_zeros(state[start + key].shape) for key in LOADED]
+        if isinstance(wanted, ClusteredFolding):
+            factorise_clusters(layer, wanted, *zeros)
+        else:
+            factorise(layer, wanted, *zeros)
+    return [start.removeprefix(prefix).removesuffix(".") for _, start, _ in forms]
 
 
 def dense_shapes(module: nn.Module, state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -91,21 +74,14 @@ def dense_shapes(module: nn.Module, state: Mapping[str, Any]) -> dict[str, tuple
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     for name, layer in module.named_modules(remove_duplicate=False):
         start = f"{name}." if name else ""
-        keys = [start + key for key in LOADED]
-        if not all(key in state for key in keys):
-            continue
         try:
-            owner = state.get(start + OWNER)
-            encoder, decoder = (state[key] for key in keys)
-            if owner is None:
-                folding: Folding = folding_from(layer, encoder, decoder)
-            else:
-                folding = clustered_from(layer, encoder, decoder, owner)
+            wanted = _folding_in(layer, state, start)
         except ValueError:
             continue
-        for key in (*keys, start + OWNER):
-            shapes.pop(key, None)
-        shapes[start + "weight"] = folding.shape
+        if wanted is not None:
+            for key in (*LOADED, OWNER):
+                shapes.pop(start + key, None)
+            shapes[start + "weight"] = wanted.shape
     return shapes
 
 
@@ -114,6 +90,45 @@ def factored(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
         if folding_of(module) is not None:
             yield name, module
+
+
+def _forms(
+    module: nn.Module, state: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[nn.Module, str, Folding | None]]:
+    """Layers with another form in the state, their names there, and the folding; None: dense."""
+    seen = set()
+    for name, layer in module.named_modules(remove_duplicate=False):
+        start, folding = prefix + (f"{name}." if name else ""), folding_of(layer)
+        try:
+            wanted = _folding_in(layer, state, start)
+        except ValueError as error:
+            message = f"The layer {name!r} is another one in the state: {error}"
+            raise ValueError(message) from None
+        if layer in seen:
+            continue
+        if wanted is not None:
+            shapes = [tuple(state[start + key].shape) for key in LOADED]
+            if type(folding) is not type(wanted) or shapes != _shapes(layer):
+                seen.add(layer)
+                yield layer, start, wanted
+        elif folding is not None and start + "weight" in state:
+            seen.add(layer)
+            yield layer, start, None
+
+
+def _folding_in(layer: nn.Module, state: Mapping[str, Any], start: str) -> Folding | None:
+    """How a state's factors of a layer are folded; None: it has none.
+
+    Raises:
+        ValueError: They are of another layer.
+    """
+    known = all(start + key in state for key in LOADED)
+    if not known or not isinstance(getattr(layer, "weight", None), Tensor):
+        return None
+    encoder, decoder = (state[start + key] for key in LOADED)
+    if (owner := state.get(start + OWNER)) is not None:
+        return clustered_from(layer, encoder, decoder, owner.clone())
+    return folding_from(layer, encoder, decoder)
 
 
 def _before_loading(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -59,6 +59,7 @@ class Run:
         hold: bool,
     ) -> None:
         self.method, self.schedule, self.rewind, self.hold = method, schedule, rewind, hold
+        self._changes = method is not None and method.structure.changes_parameters
         self.masks, self.history, self.held = Masks(), EventLog(), Hold()
         self.network: Network | None = None
         self.last, self._steps = NEVER, 0
@@ -74,7 +75,7 @@ class Run:
 
     def follow(self, module: pl.LightningModule) -> None:
         """Let states of the module be dense or factored, where the method makes them either."""
-        if self._following is None and self.method and self.method.structure.changes_parameters:
+        if self._following is None and self._changes:
             self._following = follow_states(module)
 
     def begin(
@@ -188,8 +189,7 @@ class Run:
                 soft.give_back(structure, groups, self.masks.gone(groups))
             self._dense = {"params": self.network.params}
         if self.rewind and self._snapshot is not None:
-            changes = self.method is not None and self.method.structure.changes_parameters
-            notes += self.rewind.restore(trainer, module, self._snapshot, changes=changes)
+            notes += self.rewind.restore(trainer, module, self._snapshot, changes=self._changes)
             self.masks.apply()
         if self.masks.held:
             for optimizer in trainer.optimizers:
@@ -245,7 +245,7 @@ class Run:
         for other in others:
             if other.network is not None:
                 checks.check_disjoint(mine, other.network.layers)
-        if self.method is not None and self.method.structure.changes_parameters:
+        if self.method is not None and self._changes:
             kind = type(self.method.structure).__name__
             checks.check_may_change(kind, trainer.callbacks)  # type: ignore[attr-defined]
         known = self._dense.get("params", network.params)

@@ -19,6 +19,7 @@ from lightning_prune.lowrank import (
     schemes_of,
     take_form,
 )
+from lightning_prune.lowrank.factors import LOADED
 
 
 def network():
@@ -203,3 +204,16 @@ def test_factors_of_another_layer_are_refused_by_name(written):
         take_form(other, state)
     with pytest.raises(ValueError, match=r"do not make a weight of \(8, 6\)"):
         take_form(nn.Sequential(nn.Linear(6, 8)), state)
+
+
+def test_a_state_that_is_refused_changes_no_layer():
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    encoder, decoder = torch.zeros(2, 8), torch.zeros(8, 2)
+    names = [f"{layer}.{key}" for layer in (0, 1) for key in LOADED]
+    state = dict(zip(names, (encoder, decoder, encoder, torch.zeros(9, 2)), strict=True))
+    with pytest.raises(ValueError, match="The layer '1' is another one in the state"):
+        take_form(net, state)
+    assert not list(factored(net))
+    state[names[-1]] = decoder
+    assert take_form(net, state) == ["0", "1"]
+    assert [name for name, _ in factored(net)] == ["0", "1"]
