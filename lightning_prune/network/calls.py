@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lightning_prune.network.grids import SPLIT, Grid
 from lightning_prune.network.labels import Dims, Ids, Labels
 
 if TYPE_CHECKING:
@@ -29,16 +30,25 @@ class Known:
         latent: Labels that it carries in no single dimension any more, and why. They have to
             stay as soon as something is computed from it; flat copies of all parameters, as
             adjoint methods make them, are often only handed on.
+        grid: Labels of a dimension that was split, whose axes have no labels of their own yet.
     """
 
     dims: Dims
     source: int | None = None
     whole: bool = True
     latent: Latent = ()
+    grid: Grid | None = None
 
     def __bool__(self) -> bool:
-        carries = any(ids is not None for ids in self.dims)
+        carries = any(ids is not None for ids in self.dims) or self.grid is not None
         return carries or self.source is not None or bool(self.latent)
+
+    @property
+    def hidden(self) -> Latent:
+        """Labels that no dimension has for its own, and why they would have to stay."""
+        if self.grid is None:
+            return self.latent
+        return (*self.latent, (self.grid.whole.reshape(-1), SPLIT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,14 +91,42 @@ class Call:
     def pin(self, tensors: Sequence[Tensor], reason: str) -> None:
         """Say that every labelled dimension of these tensors has to stay."""
         for tensor in tensors:
-            for ids in self.known(tensor).dims:
+            known = self.known(tensor)
+            for ids in known.dims:
                 self.labels.pin(ids, reason)
+            if known.grid is not None:
+                self.labels.pin(known.grid.whole.reshape(-1), reason)
 
     def use(self) -> None:
         """Something is computed from the arguments."""
         for tensor in self.inputs:
             for ids, reason in self.known(tensor).latent:
                 self.labels.pin(ids, reason)
+
+    def settle(self, tensor: Tensor, dim: int | None = None) -> Known:
+        """Give a split dimension's labels to one of the tensor's dimensions.
+
+        Arguments:
+            tensor: An argument.
+            dim: The dimension; None: the only one that can have them. Without one they stay.
+        """
+        known = self.known(tensor)
+        grid = known.grid
+        if grid is None:
+            return known
+        axis = grid.axis(dim) if dim is not None else None
+        if dim is None and len(grid.shown) == 1:
+            (axis,) = grid.shown
+        dims = [*known.dims]
+        if axis is None:
+            self.labels.pin(grid.whole.reshape(-1), SPLIT)
+        else:
+            shown = grid.dims[axis]
+            assert shown is not None
+            dims[shown] = grid.collapsed(axis, self.labels)
+        known = Known(tuple(dims), known.source, known.whole, known.latent)
+        self.trace.learn(tensor, known)
+        return known
 
 
 Rules = list[Known | None]  # what is known of every output; fewer than outputs: nothing

@@ -17,7 +17,7 @@ from lightning_prune.network.trace import Trace, plain_operators
 from lightning_prune.network.units import Units
 
 # their width is one number for several tensors, and they run as one operator on some devices
-CLOSED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+CLOSED = (nn.RNNBase, nn.RNNCellBase)
 DEPTH = 5  # of containers and attributes in which outputs are looked for
 
 
@@ -89,15 +89,15 @@ def build_graph(model: nn.Module, run: Callable[[], object], samples: int) -> Gr
         raise ValueError(f"A forward is traced on at least one sample, not on {samples}.")
     labels = Labels(model)
     for own in labels.held:
-        if isinstance(own.module, CLOSED):
+        if _is_closed(own.module):
             for ids in own.dims:
                 labels.pin(ids, f"{type(own.module).__name__} {own.name} reads or makes them")
     trace = Trace(labels, rule)
     with plain_operators(model), map_sizes(model) as sizes, trace:
         result = run()
-    for tensor in _tensors(result, DEPTH):
+    for tensor in tensors_in(result, DEPTH):
         known = trace.known(tensor)
-        for ids in (*known.dims, *(lost for lost, _ in known.latent)) if known else ():
+        for ids in (*known.dims, *(hidden for hidden, _ in known.hidden)) if known else ():
             labels.pin(ids, "they are the network's outputs")
     held = labels.held
     positions = {
@@ -119,11 +119,17 @@ def build_graph(model: nn.Module, run: Callable[[], object], samples: int) -> Gr
     )
 
 
+def _is_closed(module: nn.Module) -> bool:
+    if isinstance(module, nn.MultiheadAttention):  # keys and values of its own are of all heads
+        return module.bias_k is not None or module.bias_v is not None or module.add_zero_attn
+    return isinstance(module, CLOSED)
+
+
 def _listed(module: str, tensor: str) -> str:
     return module if tensor == "weight" else f"{module}.{tensor}"
 
 
-def _tensors(value: object, depth: int) -> list[Tensor]:
+def tensors_in(value: object, depth: int = DEPTH) -> list[Tensor]:
     """Every tensor in the containers and attributes of a forward's result."""
     if isinstance(value, Tensor):
         return [value]
@@ -137,4 +143,4 @@ def _tensors(value: object, depth: int) -> list[Tensor]:
     elif dataclasses.is_dataclass(value):
         parts += [getattr(value, entry.name, None) for entry in dataclasses.fields(value)]
     parts += getattr(value, "__dict__", {}).values()
-    return [tensor for part in parts for tensor in _tensors(part, depth - 1)]
+    return [tensor for part in parts for tensor in tensors_in(part, depth - 1)]

@@ -123,6 +123,22 @@ class Labels:
         merged[(first == FOREIGN) | (second == FOREIGN)] = FOREIGN
         return merged
 
+    def join(self, grid: Ids, reason: str) -> None:
+        """Make one unit of every row of labels; it stays, for that reason, with a foreign one.
+
+        Constants are of no unit: what leaves takes them along.
+        """
+        key = (grid.tobytes(), str(grid.shape).encode())
+        if key in self._tied:
+            return
+        self._tied.add(key)
+        for row in grid.tolist():
+            first = max(row)
+            for label in row:
+                if label >= 0:
+                    self._parent[self.root(label)] = self.root(first)
+        self.pin(grid[(grid == FOREIGN).any(1)], reason)
+
 
 def free(size: int) -> Ids:
     """(size,) labels of a constant."""

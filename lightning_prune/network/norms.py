@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lightning_prune.network.calls import Call, Known, Rules
+from lightning_prune.network.labels import Ids
 
 
 def batch_norm(call: Call) -> Rules:
@@ -26,13 +29,27 @@ def batch_norm(call: Call) -> Rules:
     ]
 
 
-def other_norm(call: Call) -> Rules:
-    """Layer norm pins what it runs over; group norm too, unless every channel is a group."""
+def group_norm(call: Call) -> Rules:
+    """Channels that share their statistics are one unit, with their scale and shift."""
+    x, groups = call.inputs[0], call.arguments["group"]
+    if groups == 1:
+        return layer_norm(call)
+    if groups < x.shape[1]:
+        lines = [call.known(tensor).dims[0] for tensor in call.inputs[1:]]
+        grids = [_grid(ids, groups) for ids in (call.known(x).dims[1], *lines)]
+        joined = [grid for grid in grids if grid is not None]
+        if joined:
+            why = "they share a group norm with channels of no layer"
+            call.labels.join(np.concatenate(joined, axis=1), why)
+        return batch_norm(call)[:1]  # statistics are of groups
+    return batch_norm(call)
+
+
+def layer_norm(call: Call) -> Rules:
+    """Whatever it runs over has to stay."""
     x = call.inputs[0]
-    dims = call.known(x).dims
+    dims, grid = call.known(x).dims, call.known(x).grid
     if call.name == "native_group_norm":
-        if call.arguments["group"] == x.shape[1]:
-            return batch_norm(call)
         over = range(1, x.dim())
     else:
         over = range(x.dim() - len(call.arguments["normalized_shape"]), x.dim())
@@ -40,4 +57,8 @@ def other_norm(call: Call) -> Rules:
     for dim in over:
         call.labels.pin(dims[dim], why)
     call.pin(call.inputs[1:], why)
-    return [Known(dims)]
+    return [Known(dims, grid=grid and grid.fixing(over))]
+
+
+def _grid(ids: Ids | None, groups: int) -> Ids | None:
+    return None if ids is None else ids.reshape(groups, -1)

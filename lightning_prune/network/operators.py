@@ -9,8 +9,9 @@ import torch
 
 from lightning_prune.network import products, views
 from lightning_prune.network.calls import Call, Known, Rule, Rules
+from lightning_prune.network.grids import meet
 from lightning_prune.network.labels import Ids, free
-from lightning_prune.network.norms import batch_norm, other_norm
+from lightning_prune.network.norms import batch_norm, group_norm, layer_norm
 from lightning_prune.network.reshapes import reshape
 from lightning_prune.network.views import aligned
 
@@ -26,6 +27,9 @@ def rule(call: Call) -> Rule:
         return ignore
     if found not in HANDED_ON:
         call.use()
+    if found not in HANDED_ON and found not in GRIDDED:
+        for tensor in call.inputs:
+            call.settle(tensor)
     return found
 
 
@@ -55,19 +59,22 @@ def constant(call: Call) -> Rules:
 
 def like(call: Call) -> Rules:
     """New values in the shape of the argument, hence of as many channels."""
-    return [Known(call.known(call.inputs[0]).dims)]
+    known = call.known(call.inputs[0])
+    return [Known(known.dims, grid=known.grid)]
 
 
 def pointwise(call: Call) -> Rules:
     """Entry by entry: what meets at an index is one unit."""
     results: Rules = []
+    grid = meet(call, call.outputs[0].shape) if call.outputs else None
     shown = [(shape, dims) for shape, dims in call.shown(call.inputs) if shape]
     for out in call.outputs:
         fits = [part for part in shown if _broadcasts(part[0], out.shape)]
         if len(fits) < len(shown):
             call.pin(call.inputs, f"the operator {call.name} is not followed")
             fits = []
-        results.append(Known(tuple(aligned(call, out.shape, fits))) if fits else None)
+        known = Known(tuple(aligned(call, out.shape, fits)), grid=grid) if fits else None
+        results.append(known)
     return results
 
 
@@ -78,6 +85,12 @@ def reduction(call: Call) -> Rules:
         return pointwise(call)
     gone = _dims(call.arguments.get("dim"), tensor.dim())
     known = call.known(tensor)
+    stays = [dim for dim in range(tensor.dim()) if dim not in gone]
+    grid = known.grid and known.grid.moved(
+        {dim: dim if call.arguments.get("keepdim") else new for new, dim in enumerate(stays)}
+    )
+    if grid is not None and not grid.shown:
+        call.labels.pin(grid.whole.reshape(-1), f"{call.name} runs over them")
     kept: list[Ids | None] = []
     for dim, ids in enumerate(known.dims):
         if dim not in gone:
@@ -86,17 +99,32 @@ def reduction(call: Call) -> Rules:
         call.labels.pin(ids, f"{call.name} runs over them")
         if call.arguments.get("keepdim"):
             kept.append(None)
-    return [Known(tuple(kept)) if out.dim() == len(kept) else None for out in call.outputs]
+    found = Known(tuple(kept), grid=grid)
+    return [found if out.dim() == len(kept) else None for out in call.outputs]
 
 
 def along(call: Call) -> Rules:
     """Indices of one dimension act on one another; the others stay apart."""
     dim = call.arguments["dim"] % max(call.inputs[0].dim(), 1)
+    grid = meet(call, call.inputs[0].shape)
     for tensor in call.inputs:
         if tensor.dim() > dim:
             call.labels.pin(call.known(tensor).dims[dim], f"{call.name} runs over them")
     dims = aligned(call, call.inputs[0].shape, call.shown(call.inputs), skip=dim)
-    return [Known(tuple(dims)) for _ in call.outputs]
+    found = Known(tuple(dims), grid=grid and grid.fixing([dim]))
+    return [found for _ in call.outputs]
+
+
+def roll(call: Call) -> Rules:
+    """Indices of some dimensions moved on; by how many is a number of the dense network."""
+    if not call.arguments["dims"]:
+        return unknown(call)
+    known = call.known(call.inputs[0])
+    dims = [*known.dims]
+    for dim in call.arguments["dims"]:
+        call.labels.pin(dims[dim], "roll runs over them")
+        dims[dim] = None
+    return [Known(tuple(dims))]
 
 
 def halves(call: Call) -> Rules:
@@ -156,10 +184,12 @@ TABLE: dict[Rule, str] = {
     "_prelu_kernel_backward",
     reduction: "sum nansum mean amax amin max min argmax argmin prod var std var_mean std_mean "
     "logsumexp norm linalg_vector_norm any all median count_nonzero",
-    along: "_softmax _log_softmax _softmax_backward_data _log_softmax_backward_data cumsum "
-    "cumprod sort topk",
+    along: "_softmax _safe_softmax _log_softmax _softmax_backward_data "
+    "_log_softmax_backward_data cumsum cumprod sort topk",
+    roll: "roll",
     halves: "glu",
-    other_norm: "native_layer_norm native_group_norm",
+    layer_norm: "native_layer_norm",
+    group_norm: "native_group_norm",
     reshape: "view _unsafe_view reshape _reshape_alias squeeze unsqueeze",
     views.transpose: "t transpose permute",
     views.expand: "expand",
@@ -178,3 +208,8 @@ TABLE: dict[Rule, str] = {
 RULES = {name: found for found, names in TABLE.items() for name in names.split()}
 # nothing is computed, and all labels go along
 HANDED_ON = (views.same, reshape, views.transpose, views.cat)
+# these know of dimensions that were split
+GRIDDED = (
+    ignore, constant, like, pointwise, reduction, along, layer_norm, views.expand, views.take,
+    views.select, views.split, products.matmul,
+)  # fmt: skip

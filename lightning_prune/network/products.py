@@ -13,23 +13,28 @@ UNLABELLED = "it reads channels that no layer made"
 
 
 def matmul(call: Call) -> Rules:
-    """`mm`, `bmm` and their kin that add a bias; one factor is a weight."""
+    """`mm`, `bmm` and their kin that add a bias: of a weight, or of two activations."""
     *bias, left, right = call.inputs
+    weight = _weight(call, call.known(left), call.known(right))
+    for tensor in call.inputs:
+        grid = call.known(tensor).grid
+        batched = weight is None and tensor.dim() == 3 and grid is not None
+        call.settle(tensor, 0 if batched and grid and grid.axis(0) is not None else None)
     a, b = call.known(left), call.known(right)
-    weight = _weight(call, a, b)
-    if weight is None:
-        call.pin(call.inputs, "they enter a product of two activations")
-        return []
     labels = call.labels
-    inner = labels.merge(a.dims[-1], b.dims[-2], UNLABELLED)
-    batch = [
-        labels.merge(x, y, f"{call.name} runs over them")
-        for x, y in zip(a.dims[:-2], b.dims[:-2], strict=True)
-    ]
-    outer, other = (a.dims[-2], b.dims[-1]) if weight is a else (b.dims[-1], a.dims[-2])
-    # a product over other channels would have its multiply-adds depend on them
-    labels.pin(other, "a layer is applied along them")
-    _account(call, weight, inner, outer)
+    why = f"{call.name} runs over them"
+    if weight is None:
+        why = "they enter a product of two activations"
+        for ids in (*a.dims[-2:], *b.dims[-2:]):
+            labels.pin(ids, why)
+    batch = [labels.merge(x, y, why) for x, y in zip(a.dims[:-2], b.dims[:-2], strict=True)]
+    if weight is not None:
+        inner = labels.merge(a.dims[-1], b.dims[-2], UNLABELLED)
+        by_left = weight.source == a.source
+        outer, other = (a.dims[-2], b.dims[-1]) if by_left else (b.dims[-1], a.dims[-2])
+        # a product over other channels would have its multiply-adds depend on them
+        labels.pin(other, "a layer is applied along them")
+        _account(call, weight, inner, outer)
     shape = call.outputs[0].shape
     parts = [(shape, (*batch, a.dims[-2], b.dims[-1]))]
     parts += [(term.shape, call.known(term).dims) for term in bias]
@@ -37,13 +42,13 @@ def matmul(call: Call) -> Rules:
 
 
 def convolution(call: Call) -> Rules:
-    """Full and depthwise convolutions, transposed too; other groups are not followed."""
+    """Full, grouped and depthwise convolutions, transposed too."""
     x, weight, bias = (call.arguments[name] for name in ("input", "weight", "bias"))
     channels = _channels(call, x, weight)
     if channels is None:
         return []
     read, made = channels
-    full = call.arguments["groups"] == 1  # a depthwise channel goes on as the same unit
+    full = call.arguments["groups"] == 1  # what a group reads goes on as the same unit
     _account(call, call.known(weight), read if full else None, made)
     if bias is not None:
         why = "a convolution adds a bias of no layer"
@@ -88,24 +93,28 @@ def _channels(call: Call, x: Tensor, weight: Tensor) -> tuple[Ids | None, Ids | 
     if groups == 1:
         made, read = (w.dims[1], w.dims[0]) if transposed else (w.dims[0], w.dims[1])
         return labels.merge(known.dims[1], read, UNLABELLED), made
-    if groups != x.shape[1] or (not transposed and weight.shape[1] != 1):
-        call.pin(call.inputs, f"grouped convolution {labels.held[w.source].name} is not followed")
-        return known.dims[1], None if transposed else w.dims[0]
-    return _depthwise(call, known.dims[1], w, weight.shape, transposed)
+    return _grouped(call, known.dims[1], w, weight.shape, transposed)
 
 
-def _depthwise(
+def _grouped(
     call: Call, ids: Ids | None, weight: Known, shape: tuple[int, ...], transposed: bool
 ) -> tuple[Ids | None, Ids | None]:
-    """Every channel alone, into one or several channels."""
-    labels, why = call.labels, "a depthwise convolution reads channels that no layer made"
+    """What one group of channels reads and makes is one unit; in a depthwise one that is a channel.
+
+    The dimension of the weight that all groups share keeps its size.
+    """
+    labels, groups = call.labels, call.arguments["groups"]
+    why = "a grouped convolution reads channels that no layer made"
+    own, shared = weight.dims[0], weight.dims[1]
     if transposed:
-        labels.pin(weight.dims[1], "a depthwise transposed convolution makes them of each channel")
-        read = labels.merge(ids, weight.dims[0], why)
-        return read, None if read is None else np.repeat(read, shape[1])
-    times = shape[0] // (len(ids) if ids is not None else shape[0])
-    spread = None if ids is None else np.repeat(ids, times)
-    return ids, labels.merge(spread, weight.dims[0], why)
+        labels.pin(shared, "a grouped transposed convolution makes them of each group's channels")
+    if ids is None or own is None:
+        return ids, labels.merge(ids, own, why)
+    rows = own.reshape(groups, -1)
+    labels.join(np.concatenate([rows, ids.reshape(groups, -1)], axis=1), why)
+    if transposed:
+        return ids, np.repeat(rows[:, 0], shape[1])
+    return ids, own
 
 
 def _account(call: Call, weight: Known, read: Ids | None, made: Ids | None) -> None:

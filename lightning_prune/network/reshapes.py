@@ -7,55 +7,103 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_prune.network.calls import Call, Known, Latent, Rules
-from lightning_prune.network.labels import LARGEST, Dims, Ids, free, is_free
+from lightning_prune.network.calls import Call, Known, Rules
+from lightning_prune.network.grids import SPLIT, Grid, line_grid
+from lightning_prune.network.labels import Dims, Ids, free, is_free
+
+MOST = 1 << 22  # entries of merged dimensions in which labels are looked for
 
 
 def reshape(call: Call) -> Rules:
     """Merged and split dimensions; also those of size 1 that come and go."""
     tensor, out = call.inputs[0], call.outputs[0]
     known = call.known(tensor)
-    dims, lost = _regroup(call, tensor.shape, out.shape, known.dims)
-    return [Known(dims, known.source, known.whole, known.latent + lost)]
+    if tensor.shape == out.shape:
+        return [known]
+    if 0 in tensor.shape:
+        return [Known((None,) * out.dim(), known.source, known.whole, known.hidden)]
+    found = _Regrouped(call.name, tensor.shape, out.shape, known.dims, known.grid)
+    latent = known.latent + tuple(found.lost)
+    return [Known(tuple(found.dims), known.source, known.whole, latent, found.grid)]
 
 
-def _regroup(
-    call: Call, before: Sequence[int], after: Sequence[int], dims: Dims
-) -> tuple[Dims, Latent]:
+class _Regrouped:
     """Labels of a reshaped tensor, group by group of dimensions with equal products.
 
-    Labels that no dimension of the new shape can carry alone come back apart.
+    Labels that no dimension of the new shape can carry alone are a grid over several, if they are
+    of one split dimension, or else lost.
     """
-    result: list[Ids | None] = [None] * len(after)
-    if list(before) == list(after):
-        return dims, ()
-    if 0 in before:
-        return tuple(result), ()
-    lost = [
-        (ids, f"{call.name} drops their dimension")
-        for ids, size in zip(dims, before, strict=True)
-        if size == 1 and ids is not None
-    ]
-    for olds, news in _groups(before, after):
-        own = {d: ids for d in olds if (ids := dims[d]) is not None}
-        labelled = {d: ids for d, ids in own.items() if not is_free(ids)}
-        if len(olds) == 1 and len(news) == 1:
-            result[news[0]] = dims[olds[0]]
-        elif not labelled and own:
-            for new in news:
-                result[new] = free(after[new])
-        elif len(labelled) == 1 and math.prod(before[d] for d in olds) <= LARGEST:
-            shape = [-1 if d in labelled else 1 for d in olds]
-            (ids,) = labelled.values()
-            grid = np.broadcast_to(ids.reshape(shape), [before[d] for d in olds])
-            lines = _lines(grid.reshape([after[d] for d in news]))
-            if lines is None:
-                lost.append((ids, f"{call.name} splits them"))
+
+    def __init__(
+        self,
+        name: str,
+        before: Sequence[int],
+        after: Sequence[int],
+        olds: Dims,
+        grid: Grid | None,
+    ) -> None:
+        self.before, self.after = before, after
+        self.dims: list[Ids | None] = [None] * len(after)
+        self.lost = [
+            (ids, f"{name} drops their dimension")
+            for ids, size in zip(olds, before, strict=True)
+            if size == 1 and ids is not None
+        ]
+        self.grid = grid
+        places: dict[int, int | None] = {}  # dimensions that are as before
+        for group, news in _groups(before, after):
+            own = {d: ids for d in group if (ids := olds[d]) is not None}
+            labelled = {d: ids for d, ids in own.items() if not is_free(ids)}
+            axes = [d for d in group if self.grid is not None and self.grid.axis(d) is not None]
+            if len(group) == 1 and len(news) == 1:
+                self.dims[news[0]] = olds[group[0]]
+                places[group[0]] = news[0]
+            elif axes:
+                self._split(group, news, axes[0] if len(axes) == 1 and not labelled else None)
+            elif not labelled and own:
+                for new in news:
+                    self.dims[new] = free(after[new])
+            elif len(labelled) == 1 and math.prod(before[d] for d in group) <= MOST:
+                self._line(group, news, *labelled.items())
             else:
-                result[news[lines[0]]] = lines[1]
+                self.lost += [(ids, f"{name} merges them with others") for ids in labelled.values()]
+        if self.grid is not None:
+            self.grid = self.grid.moved(places | {_new(dim): dim for dim in range(len(after))})
+
+    def _line(self, group: list[int], news: list[int], labelled: tuple[int, Ids]) -> None:
+        """One labelled dimension: one of the new ones may still carry the labels alone."""
+        dim, ids = labelled
+        seen = self._seen(group, news, dim)
+        lines = _lines(ids[seen])
+        if lines is not None:
+            self.dims[news[lines[0]]] = lines[1]
+        elif self.grid is None:
+            self.grid = line_grid(ids, dim)
+            self._split(group, news, dim)
         else:
-            lost += [(ids, f"{call.name} merges them with others") for ids in labelled.values()]
-    return tuple(result), tuple(lost)
+            self.lost.append((ids, SPLIT))
+
+    def _split(self, group: list[int], news: list[int], dim: int | None) -> None:
+        """A dimension of the grid among others that have no labels."""
+        assert self.grid is not None
+        found = None
+        if dim is not None and math.prod(self.before[d] for d in group) <= MOST:
+            seen = self._seen(group, news, dim)
+            found = self.grid.split(dim, seen, [_new(new) for new in news])
+        if found is None:
+            self.lost.append((self.grid.whole.reshape(-1), SPLIT))
+        self.grid = found
+
+    def _seen(self, group: list[int], news: list[int], dim: int) -> Ids:
+        """The index along an old dimension at every place of the new ones."""
+        line = np.arange(self.before[dim]).reshape([-1 if d == dim else 1 for d in group])
+        grid = np.broadcast_to(line, [self.before[d] for d in group])
+        return grid.reshape([self.after[new] for new in news])
+
+
+def _new(dim: int) -> int:
+    """A dimension of the new shape, told from those of the old one."""
+    return -1 - dim
 
 
 def _lines(grid: Ids) -> tuple[int, Ids] | None:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from lightning_prune.network.calls import Call, Known, Rule, bound_arguments, operator_name
+from lightning_prune.network.grids import SPLIT
 from lightning_prune.network.labels import Held, Ids, Labels, is_free
 
 Key = tuple[Any, ...]
@@ -83,7 +84,7 @@ class Trace(TorchDispatchMode):
             before = self.known(tensor)
             if before is not None:
                 known = self._rewritten(call, tensor, before, known)
-            self._learn(tensor, known or Known(()))
+            self.learn(tensor, known or Known(()))
 
     def _rewritten(self, call: Call, tensor: Tensor, before: Known, after: Known | None) -> Known:
         """What is known of memory that an operator wrote in place, or handed on."""
@@ -99,11 +100,13 @@ class Trace(TorchDispatchMode):
                 dims.append(self.labels.merge(old, new, call.name))
         if before.source is not None and after.source is None:
             self._pin_held(before.source, f"{call.name} changes the weight in the forward")
-        return Known(tuple(dims), after.source, after.whole, after.latent)
+        if after.grid is not None and before.grid is None and self._shared(tensor):
+            self.labels.pin(after.grid.whole.reshape(-1), SPLIT)
+        return Known(tuple(dims), after.source, after.whole, after.latent, after.grid)
 
     def _hold(self, place: int, held: Held) -> None:
         before = self.known(held.value)
-        self._learn(held.value, Known(held.dims, place))
+        self.learn(held.value, Known(held.dims, place))
         if before is not None and before.source is not None:
             other = self.labels.held[before.source].qualified
             for same in (place, before.source):
@@ -116,10 +119,11 @@ class Trace(TorchDispatchMode):
     def _shared(self, tensor: Tensor) -> bool:
         return self._views[tensor.untyped_storage()._cdata] > 1
 
-    def _learn(self, tensor: Tensor, known: Known) -> None:
+    def learn(self, tensor: Tensor, known: Known) -> None:
+        """Note what is known of a tensor."""
         key = _key(tensor)
         if key is None:
-            for ids in known.dims:
+            for ids in (*known.dims, *(hidden for hidden, _ in known.hidden)):
                 self.labels.pin(ids, "a tensor without plain memory carries them")
         elif known:
             self._views[key[0]] += key not in self._table

@@ -47,6 +47,7 @@ class Units:
         self._makers: dict[int, set[int]] = defaultdict(set)
         for label, place in labels.made:
             self._makers[int(self._root[label])].add(place)
+        self._keep_one()
 
     def pinned(self) -> dict[str, str]:
         """By layer of the whole network, why its filters, or some of them, have to stay."""
@@ -86,6 +87,16 @@ class Units:
                 seen.add(root)
         names: Counter[str] = Counter()
         return [self._group(layers, signature, roots, names) for signature, roots in found.items()]
+
+    def _keep_one(self) -> None:
+        """A layer all of whose outputs are one unit would be left without any."""
+        made: dict[int, set[int]] = defaultdict(set)
+        for root, places in self._makers.items():
+            for place in places:
+                made[place].add(root)
+        for roots in made.values():
+            if len(roots) == 1:
+                self._pins.setdefault(min(roots), "it is the only one of its layer")
 
     def _candidates(self, layers: Iterable[Layer]) -> set[int]:
         return {place for layer in layers if (place := self._place(layer)) is not None}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.network.calls import Call, Known, Rules
+from lightning_prune.network.grids import joined
 from lightning_prune.network.labels import FOREIGN, Dims, Ids, foreign, free
 
 MIXED = "mixes them with channels that no layer made"
@@ -33,7 +34,8 @@ def transpose(call: Call) -> Rules:
     else:
         order.reverse()  # t
     dims = tuple(known.dims[d] for d in order)
-    return [Known(dims, known.source, known.whole, known.latent)]
+    grid = known.grid and known.grid.moved({old: new for new, old in enumerate(order)})
+    return [Known(dims, known.source, known.whole, known.latent, grid)]
 
 
 def expand(call: Call) -> Rules:
@@ -47,7 +49,14 @@ def expand(call: Call) -> Rules:
         if before != after:
             call.labels.pin(ids, "expand repeats them")
         dims.append(ids if before == after else None)
-    return [Known(tuple(dims), known.source, known.whole)]
+    grid = known.grid
+    if grid is not None:
+        new = out.dim() - tensor.dim()
+        for dim, before in enumerate(tensor.shape):
+            if before != out.shape[new + dim]:
+                grid = grid.taken(dim, np.zeros(out.shape[new + dim], np.int64))
+        grid = grid.shifted(new)
+    return [Known(tuple(dims), known.source, known.whole, grid=grid)]
 
 
 def repeat(call: Call) -> Rules:
@@ -74,12 +83,14 @@ def take(call: Call) -> Rules:
     dims = [*known.dims]
     dims[dim] = None if ids is None else ids[picked]
     whole = known.whole and len(picked) == tensor.shape[dim]
-    return [Known(tuple(dims), known.source, whole)]
+    grid = known.grid and known.grid.taken(dim, picked)
+    return [Known(tuple(dims), known.source, whole, grid=grid)]
 
 
 def select(call: Call) -> Rules:
     """One index of a dimension, or each in turn, after which the dimension is gone."""
-    known, dim = call.known(call.inputs[0]), call.arguments["dim"]
+    known = call.known(call.inputs[0])
+    dim = call.arguments["dim"] % len(known.dims)
     ids = known.dims[dim]
     if ids is not None and call.name == "select":
         index = call.arguments["index"]
@@ -87,7 +98,9 @@ def select(call: Call) -> Rules:
     call.labels.pin(ids, f"{call.name} takes them one by one")
     dims = [*known.dims]
     del dims[dim]
-    return [Known(tuple(dims), known.source, whole=False) for _ in call.outputs]
+    left = [old for old in range(len(known.dims)) if old != dim]
+    grid = known.grid and known.grid.moved({old: new for new, old in enumerate(left)})
+    return [Known(tuple(dims), known.source, whole=False, grid=grid) for _ in call.outputs]
 
 
 def split(call: Call) -> Rules:
@@ -100,8 +113,10 @@ def split(call: Call) -> Rules:
     for out in call.outputs:
         dims = [*known.dims]
         dims[dim] = None if ids is None else ids[start : start + out.shape[dim]]
+        grid = known.grid and known.grid.taken(dim, slice(start, start + out.shape[dim]))
         start += out.shape[dim]
-        parts.append(Known(tuple(dims), known.source, known.whole and len(call.outputs) == 1))
+        whole = known.whole and len(call.outputs) == 1
+        parts.append(Known(tuple(dims), known.source, whole, grid=grid))
     return parts
 
 
@@ -118,8 +133,10 @@ def cat(call: Call) -> Rules:
             for part, ids in zip(parts, along, strict=True)
         ]
         dims[dim] = np.concatenate(pieces)
-    latent = [lost for part in parts for lost in call.known(part).latent]
-    return [Known(tuple(dims), latent=tuple(latent))]
+    found = [call.known(part) for part in parts]
+    grid = joined([known.grid for known in found], dim)
+    latent = [lost for known in found for lost in (known.hidden if grid is None else known.latent)]
+    return [Known(tuple(dims), latent=tuple(latent), grid=grid)]
 
 
 def stack(call: Call) -> Rules:

@@ -36,10 +36,10 @@ class Flow(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self):
+    def __init__(self, **options):
         super().__init__()
         self.embed, self.head = nn.Linear(4, 8), nn.Linear(8, 2)
-        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **options)
 
     def forward(self, x):
         x = self.embed(x)
@@ -168,12 +168,22 @@ def test_groups_hold_every_slice_of_a_unit():
 @pytest.mark.parametrize(
     ("model", "shape", "layer", "reason"),
     [
-        (convolutions(), (3, 20, 20), "0", "grouped convolution 1 is not followed"),
-        (Attention(), (5, 4), "embed", "MultiheadAttention attention reads or makes them"),
+        (nn.Sequential(nn.Conv2d(4, 6, 1, groups=2), nn.Conv2d(6, 2, 1)), (4, 3, 3), "0",
+         "a grouped convolution reads channels that no layer made"),
+        (nn.Sequential(nn.Conv2d(4, 6, 1), nn.Conv2d(6, 3, 1, groups=3), nn.Conv2d(3, 6, 1),
+                       nn.Conv2d(6, 4, 1, groups=2), nn.Softmax(1)), (4, 3, 3), "2",
+         "_softmax runs over them"),
+        (Attention(add_zero_attn=True), (5, 4), "embed",
+         "MultiheadAttention attention reads or makes them"),
         (Recurrent(nn.GRU), (5, 4), "embed", "GRU cell reads or makes them"),
         (Recurrent(nn.LSTM), (5, 4), "embed", "LSTM cell reads or makes them"),
-        (nn.Sequential(nn.Conv2d(2, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 1, 1)), (2, 3, 3),
+        (nn.Sequential(nn.Conv2d(2, 4, 1), nn.GroupNorm(1, 4), nn.Conv2d(4, 1, 1)), (2, 3, 3),
          "0", "group_norm runs over them"),
+        (nn.Sequential(nn.Conv2d(2, 4, 1), nn.ZeroPad3d((0, 0, 0, 0, 1, 1)), nn.GroupNorm(2, 6),
+                       nn.Conv2d(6, 4, 1), nn.GroupNorm(2, 4), nn.Softmax(1)), (2, 3, 3),
+         "3", "_softmax runs over them"),
+        (nn.Sequential(nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 1)), (4, 3, 3),
+         "1", "they are the network's outputs"),
         (nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)), (3,),
          "0", "layer_norm runs over them"),
         (nn.Sequential(nn.Linear(3, 4), nn.Softmax(1), nn.Linear(4, 2)), (3,),
@@ -186,6 +196,72 @@ def test_groups_hold_every_slice_of_a_unit():
 )  # fmt: skip
 def test_what_cannot_be_followed_is_refused_by_name(model, shape, layer, reason):
     assert graph_of(model, torch.randn(2, *shape)).pinned[layer] == reason
+
+
+def test_whole_groups_of_a_convolution_are_units():
+    model = convolutions()
+    graph = graph_of(model, torch.randn(2, 3, 20, 20))
+    first, second = graph.groups(graph.traced(find_layers(model)))
+    assert (first.name, first.size) == ("0+1+2", 4)
+    units = {(part.name, part.tensor, part.dim): part.units.tolist() for part in first.slices}
+    assert units["0", "weight", 0] == [unit for unit in range(4) for _ in range(2)]
+    assert units["1", "weight", 0] == [unit for unit in range(4) for _ in range(3)]
+    assert units["3", "weight", 0] == units["1", "weight", 0]  # a reader's columns
+    assert ("1", "weight", 1) not in units  # it keeps its size
+    # transposed: rows are what it reads, and its bias is what it makes
+    assert (second.name, second.size) == ("3", 3)
+    made = {(part.name, part.tensor, part.dim): part.units.tolist() for part in second.slices}
+    assert made["4", "weight", 0] == made["4", "bias", 0] == [0, 0, 1, 1, 2, 2]
+    assert made["6", "weight", 1] == [0, 0, 1, 1, 2, 2]
+
+
+def test_channels_that_share_a_group_norm_are_one_unit():
+    model = nn.Sequential(nn.Conv2d(2, 6, 1), nn.GroupNorm(3, 6), nn.Conv2d(6, 1, 1))
+    graph = graph_of(model, torch.randn(2, 2, 3, 3))
+    (group,) = graph.groups(find_layers(model))
+    assert (group.name, group.size) == ("0", 3)
+    units = {(part.name, part.tensor): part.units.tolist() for part in group.slices}
+    assert set(units) == {
+        ("0", "weight"), ("0", "bias"), ("1", "weight"), ("1", "bias"), ("2", "weight"),
+    }  # fmt: skip
+    assert all(owners == [0, 0, 1, 1, 2, 2] for owners in units.values())
+
+
+def test_a_group_norm_over_inputs_of_the_network_keeps_its_groups():
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.norm, self.head = (
+                nn.Conv2d(1, 5, 1),
+                nn.GroupNorm(3, 6),
+                nn.Conv2d(6, 1, 1),
+            )
+
+        def forward(self, x):
+            return self.head(self.norm(torch.cat([x, self.stem(x)], 1)))
+
+    model = Joined()
+    graph = graph_of(model, torch.randn(2, 1, 3, 3))
+    (group,) = graph.groups(find_layers(model))
+    assert group.size == 2
+    assert graph.pinned["stem"] == "they share a group norm with channels of no layer (1 of 5)"
+
+
+def test_a_layer_whose_outputs_are_one_unit_keeps_it():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+            self.first, self.second = (nn.Conv2d(4, 4, 1, groups=2) for _ in range(2))
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head(self.first(x) + self.second(x[:, [1, 2, 3, 0]]))
+
+    model = Tied()
+    graph = graph_of(model, torch.randn(2, 3, 3, 3))
+    assert graph.groups(find_layers(model)) == []
+    assert graph.pinned["stem"] == "it is the only one of its layer"
 
 
 def test_layers_left_out_keep_their_outputs_and_lose_columns():

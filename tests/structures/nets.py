@@ -83,6 +83,38 @@ def decoder():
     )  # fmt: skip
 
 
+class Grouped(nn.Module):
+    """Convolutions in groups, transposed too, whose groups are of other sizes in and out."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.grouped = nn.Conv2d(3, 24, 3), nn.Conv2d(24, 36, 3, 1, 1, groups=12)
+        self.norm, self.shortcut = nn.BatchNorm2d(36), nn.Conv2d(24, 36, 1)
+        self.spread = nn.ConvTranspose2d(36, 24, 2, groups=12)
+        self.narrow, self.head = nn.Conv2d(24, 44, 1, groups=4), nn.Conv2d(44, 3, 1)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        x = F.relu(self.norm(self.grouped(x))) + self.shortcut(x)
+        return self.head(F.gelu(self.narrow(self.spread(x))))
+
+
+class GroupNorms(nn.Module):
+    """Norms over several channels each, of which two in a row cut a stream differently."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 24, 3), nn.GroupNorm(12, 24)
+        self.block, self.second = nn.Conv2d(24, 24, 3, padding=1), nn.GroupNorm(8, 24)
+        self.inner, self.third = nn.Conv2d(24, 40, 1), nn.GroupNorm(10, 40)
+        self.head = nn.Conv2d(40, 3, 1)
+
+    def forward(self, x):
+        x = F.relu(self.first(self.stem(x)))
+        x = x + self.second(self.block(x)).sigmoid()
+        return self.head(F.silu(self.third(self.inner(x))))
+
+
 class SqueezeExcitation(nn.Module):
     """Channels that gate themselves, and a learned scale."""
 
@@ -152,6 +184,7 @@ class Cells(nn.Module):
 
 NETS = {
     "chain": chain, "residual": Residual, "concat": Concat, "depthwise": depthwise,
+    "grouped": Grouped, "group norms": GroupNorms,
     "decoder": decoder, "squeeze-excitation": SqueezeExcitation, "tokens": Tokens,
     "padded": Padded, "cells": Cells,
 }  # fmt: skip

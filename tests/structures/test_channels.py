@@ -161,15 +161,19 @@ def test_a_reader_that_is_left_out_does_not_score():
     assert {group.name: readers(group) for group in groups} == {"first": ["second"]}
 
 
-def test_channels_of_grouped_convolutions_stay_and_are_named():
+def test_channels_of_grouped_convolutions_leave_by_whole_groups():
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=2), nn.ReLU(),
         nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1),
     )  # fmt: skip
     report = prune(model, "channel_norm", 0.97, example=IMAGES.float())
     kept = {row.name: (row.units, row.kept) for row in report.layers}
-    assert kept == {"0": (3, 3), "2": (8, 8), "4": (8, 8), "6": (6, 4)}
-    assert [note.split()[0] for note in report.notes] == ["0", "2", "4"]
+    assert kept == {"0": (3, 3), "2": (8, 8), "4": (8, 4), "6": (6, 5)}
+    assert [note.split()[0] for note in report.notes] == ["0"]
+    kept = model[4].weight.flatten(1).any(0).tolist()
+    assert sorted([kept[:4], kept[4:]]) == [[False] * 4, [True] * 4]
+    assert model[0].weight.flatten(1).any(1).tolist() == kept
+    assert model[2].weight.flatten(1).any(1).tolist() == kept
 
 
 def test_nothing_to_remove_is_said_with_reasons():

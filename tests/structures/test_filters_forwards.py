@@ -56,6 +56,7 @@ FOLLOWED = {
     "joined by stack": lambda n, x: n.c(torch.stack([n.a(x), n.b(n.a(x))]).amax(0)),
     "joined by where": lambda n, x: n.c(torch.where(n.a(x) > 0, n.a(x), n.b(n.a(x)))),
     "shifted by a buffer": lambda n, x: n.c(n.a(x) + n.shift.view(1, -1, 1, 1)),
+    "rolled in space": lambda n, x: n.c(n.a(x).roll((1, -2), (2, -1))),
     "resampled": lambda n, x: n.c(F.interpolate(n.a(x), size=5, mode="bilinear")),
     "reflected": lambda n, x: n.c(F.pad(n.a(x), (1, 1, 1, 1), mode="reflect")),
     "whitened": lambda n, x: n.c(F.instance_norm(n.a(x))),
@@ -119,7 +120,8 @@ REFUSED = {
     "softmax": (lambda n, x: n.c(n.a(x).softmax(1)), "_softmax runs over them"),
     "cumulated": (lambda n, x: n.c(n.a(x).cumsum(1)), "cumsum runs over them"),
     "centred": (lambda n, x: n.c(n.a(x) - n.a(x).mean(1, keepdim=True)), "mean runs over them"),
-    "rolled": (lambda n, x: n.c(n.a(x).roll(1, 1)), "the operator roll is not followed"),
+    "rolled": (lambda n, x: n.c(n.a(x).roll(1, 1)), "roll runs over them"),
+    "rolled flat": (lambda n, x: n.c(n.a(x).roll(1)), "the operator roll is not followed"),
     "shuffled": (
         lambda n, x: n.c(n.a(x).view(2, 2, 5, 7, 7).transpose(1, 2).reshape(2, 10, 7, 7)),
         "view splits them",

@@ -2,11 +2,14 @@
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from lightning_prune.thin.attention import SlimAttention
 from lightning_prune.network.graph import build_graph
+from lightning_prune.network.heads import attention_layers, head_attributes
 from lightning_prune.network.layers import find_layers, plain_name
 from lightning_prune.structures import Filters
 
@@ -41,31 +44,36 @@ def thin(twin, gains):
         index = kept_indices(gains, name, tensor, dim, old.shape[dim])
         new = old.detach().index_select(dim, index)
         setattr(modules[name], tensor, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
-    for module in twin.modules():
+    for module in [*twin.modules()]:
         fix_sizes(module)
+        for name, child in module.named_children():
+            if isinstance(child, nn.MultiheadAttention):
+                heads = child.out_proj.weight.shape[1] // child.head_dim
+                setattr(module, name, SlimAttention.from_attention(child, heads))
+    for found in head_attributes(twin, list(gains)):
+        gone = int((gains[found.group] == 0).sum())
+        left = getattr(found.module, found.attribute) - gone * found.size
+        setattr(found.module, found.attribute, left)
     return twin
 
 
 def fix_sizes(module):
     if isinstance(module, _ConvNd):
-        inputs, outputs = (1, 0) if not isinstance(module, _ConvTransposeNd) else (0, 1)
-        shape = module.weight.shape
-        if module.groups > 1 and isinstance(module, _ConvTransposeNd):
-            module.groups, module.in_channels = shape[0], shape[0]
-            module.out_channels = shape[0] * shape[1]
-        elif module.groups > 1 and shape[1] == 1:
-            times = module.out_channels // module.in_channels
-            module.out_channels = shape[0]
-            module.groups = module.in_channels = shape[0] // times
-        elif module.groups == 1:
-            module.out_channels, module.in_channels = shape[outputs], shape[inputs]
+        shape, transposed = module.weight.shape, isinstance(module, _ConvTransposeNd)
+        if module.groups > 1:  # whole groups leave
+            before = module.in_channels if transposed else module.out_channels
+            module.groups = module.groups * shape[0] // before
+        made, read = (shape[1], shape[0]) if transposed else (shape[0], shape[1])
+        module.out_channels = made * (module.groups if transposed else 1)
+        module.in_channels = read * (1 if transposed else module.groups)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.InstanceNorm2d):
         sized = module.running_mean if module.running_mean is not None else module.weight
         module.num_features = module.num_features if sized is None else len(sized)
-    elif isinstance(module, nn.GroupNorm) and module.num_groups == module.num_channels:
-        module.num_groups = module.num_channels = len(module.weight)
+    elif isinstance(module, nn.GroupNorm) and module.affine:  # whole groups leave
+        module.num_groups = module.num_groups * len(module.weight) // module.num_channels
+        module.num_channels = len(module.weight)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(module.weight)
 
@@ -79,8 +87,8 @@ def nonzero(model):
 
 
 def macs(model, x):
-    """Of one sample, by torch's counter."""
-    with FlopCounterMode(display=False) as counter:
+    """Of one sample, by torch's counter, which misses some fused attention."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(x)
     return counter.get_total_flops() / 2 / len(x)
 
@@ -88,13 +96,14 @@ def macs(model, x):
 class Flops(TorchDispatchMode):
     """Torch's formulas alone: its counter cannot take gradients inside of a module."""
 
-    def __init__(self):
+    def __init__(self, *only):
         super().__init__()
-        self.total = 0
+        self.total, self.only = 0, only
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
+        chosen = not self.only or func._opname in self.only
+        if chosen and func._overloadpacket in flop_registry:
             formula = flop_registry[func._overloadpacket]
             self.total += formula(*args, **(kwargs or {}), out_val=out)
         return out
@@ -102,6 +111,13 @@ class Flops(TorchDispatchMode):
 
 def macs_of_flow(model, x):
     with Flops() as counter:
+        model(x)
+    return counter.total / 2 / len(x)
+
+
+def macs_of_products(model, x):
+    """Of products of two activations, which have no parameter that a cost could count."""
+    with sdpa_kernel(SDPBackend.MATH), Flops("bmm", "baddbmm") as counter:
         model(x)
     return counter.total / 2 / len(x)
 
@@ -119,13 +135,16 @@ def random_state(model, seed=0):
     return model.double().eval()
 
 
-def check_selection(make, x, keep=0.5, seed=0, layers=None, count=macs):
+def check_selection(
+    make, x, keep=0.5, seed=0, layers=None, count=macs, products=lambda model, x: 0
+):
     """Cost, non-zeros and outputs of a masked network equal those of the really thinned one."""
     model, twin = (random_state(make()) for _ in range(2))
     twin.load_state_dict(model.state_dict())
     graph = build_graph(model, lambda: model(x), len(x))
     structure = Filters()
-    groups = structure.groups(graph.traced(find_layers(model, layers)), lambda: graph)
+    chosen = find_layers(model, layers) + attention_layers(model)
+    groups = structure.groups(graph.traced(chosen), lambda: graph)
     gains = random_gains(groups, keep, seed)
     full = {group: torch.ones(group.size) for group in groups}
     dense = params(model), count(model, x)
@@ -136,7 +155,9 @@ def check_selection(make, x, keep=0.5, seed=0, layers=None, count=macs):
     assert params(twin) == dense[0] - structure.cost(full, "params") + structure.cost(
         gains, "params"
     )
-    assert count(twin, x) == dense[1] - structure.cost(full, "macs") + structure.cost(gains, "macs")
+    apart = products(model, x) - products(twin, x)
+    spared = structure.cost(full, "macs") - structure.cost(gains, "macs")
+    assert count(twin, x) == dense[1] - spared - apart
     for group, gain in gains.items():
         structure.write(group, gain)
     assert nonzero(model) == params(twin)
