@@ -8,14 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from lightning_prune.allocations import Selection
+from lightning_prune.network.constants import holds_constants, read_constants, reader_slices
 from lightning_prune.network.groups import Group, Slice
 from lightning_prune.network.network import Network
-from lightning_prune.network.untouched import untouched
-
-ALIKE = 1e-5  # two values of one constant differ by their rounding, as a share of it
 
 
 @torch.no_grad()
@@ -42,10 +39,12 @@ def fold_constants(network: Network, selection: Selection, run: Callable[[], Any
         return []
     lost: set[tuple[str, int]] = set()
     with _written(selection.chosen):
-        constants = _constants(network, [p for g in dead for p in _readers(g)], run)
+        constants = read_constants(
+            network.model, [p.module for g in dead for p in reader_slices(g)], run
+        )
         leaving = _leaving(dead)
         for group, gain in dead.items():
-            for part in _readers(group):
+            for part in reader_slices(group):
                 units = _fold(part, gain, constants.get(part.module), leaving.get(part.module))
                 lost |= {(group.name, unit) for unit in units}
     if not lost:
@@ -107,57 +106,11 @@ def _fold(part: Slice, gain: Tensor, constant: Tensor | None, leaving: Tensor | 
     matter = (columns != 0).any(0) & (values != 0)  # NaN: it is no constant
     if not bool(matter.any()):
         return []
-    fails = matter if not _exact(module) else matter & values.isnan()
+    fails = matter if not holds_constants(module) else matter & values.isnan()
     passed = matter & ~fails
     if bool(passed.any()):
         module.bias += columns[:, passed] @ values[passed]
     return part.units[gone][fails.cpu()].tolist()
-
-
-def _exact(module: Any) -> bool:
-    """Whether a constant input adds the same to every output, and there is a bias to hold it."""
-    if module.bias is None or not module.bias.requires_grad:
-        return False
-    if isinstance(module, nn.Linear):
-        return True
-    padded = any(module._reversed_padding_repeated_twice)
-    return not padded or module.padding_mode != "zeros"
-
-
-def _readers(group: Group) -> Iterator[Slice]:
-    """The columns of plain layers that read the units."""
-    for part in group.slices:
-        plain = isinstance(part.module, nn.Linear | _ConvNd) and part.tensor == "weight"
-        transposed = isinstance(part.module, _ConvTransposeNd)
-        if plain and not transposed and part.dim == 1 and getattr(part.module, "groups", 1) == 1:
-            yield part
-
-
-def _constants(
-    network: Network, parts: list[Slice], run: Callable[[], Any]
-) -> Mapping[nn.Module, Tensor]:
-    """By reader, (inputs,): the value of each input, NaN where it is not always the same."""
-    low: dict[nn.Module, Tensor] = {}
-    high: dict[nn.Module, Tensor] = {}
-
-    def see(module: nn.Module, args: tuple) -> None:
-        axis = -1 if isinstance(module, nn.Linear) else 1
-        columns = args[0].detach().movedim(axis, 0).flatten(1)
-        least, most = columns.aminmax(dim=1)
-        low[module] = torch.minimum(low.get(module, least), least)
-        high[module] = torch.maximum(high.get(module, most), most)
-
-    handles = [m.register_forward_pre_hook(see) for m in {part.module for part in parts}]
-    try:
-        with untouched(network.model):
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {
-        module: torch.where(most - low[module] <= ALIKE * most.abs(), most, torch.nan)
-        for module, most in high.items()
-    }
 
 
 @contextmanager

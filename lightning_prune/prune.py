@@ -22,6 +22,7 @@ from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method, find_method
 from lightning_prune.network.batches import (
     batch_size,
+    call,
     draw_batches,
     example_batch,
     move,
@@ -31,11 +32,12 @@ from lightning_prune.network.layers import LayerFilter
 from lightning_prune.network.network import Network
 from lightning_prune.network.samples import Amount, check_amount, numbered
 from lightning_prune.network.statistics import norms_with_statistics, renew_statistics
+from lightning_prune.network.stopwatch import measure_latencies
 from lightning_prune.network.untouched import untouched
 from lightning_prune.network.watch import check_readable, watch_gradients, watch_inputs
 from lightning_prune.report import PruneReport
 from lightning_prune.selection import removes, restart, select, write
-from lightning_prune.structures import Measure
+from lightning_prune.structures import Measure, check_measure
 
 Loss = Callable[[nn.Module, Any], Tensor]
 
@@ -62,7 +64,9 @@ def prune(  # noqa: PLR0913
         model: Any module.
         method: A name of the table of methods, or a `Method`.
         keep: Share of the dense network that stays, in (0, 1], in the measure.
-        measure: `params`, or `macs` (multiply-adds of one sample's forward).
+        measure: `params`; `macs` (multiply-adds of one sample's forward); or, of methods that
+            remove filters or channels, `latency` (of one sample's forward, measured here and
+            now) or `LatencyTables` that were measured before.
         layers: Which layers are prunable; None: every linear and convolutional weight.
         example: A batch of network inputs, for structures and measures that trace a forward.
         loader: Batches for data-informed criteria, and for the example if none is given.
@@ -84,8 +88,11 @@ def prune(  # noqa: PLR0913
         raise ValueError("The method 'none' prunes nothing; it is the control of a Trainer run.")
     if example is None and loader is not None:
         example = network_input(example_batch(loader))
-    forward = None if example is None else lambda: _call(model, example)
+    forward = None if example is None else lambda: call(model, example)
     network = Network(model, layers, forward, batch_size(example))
+    check_measure(measure, found.structure)
+    if measure == "latency" and example is not None:
+        network.latency = measure_latencies(model, example)
     check_amount(batches)
     if recalibrate and loader is None:
         raise ValueError("To estimate the statistics of norms anew takes data: give loader=...")
@@ -125,7 +132,7 @@ def _feed(
     if isinstance(criterion, SyntheticCriterion):
         if example is None:
             raise ValueError(f"{name} needs the shapes of an input: give example=...")
-        watch(network, criterion, [example], lambda batch, _: _call(model, batch))
+        watch(network, criterion, [example], lambda batch, _: call(model, batch))
         return
     if batches is None:
         raise ValueError(f"{name} needs data: give loader=...")
@@ -191,21 +198,13 @@ def watch(
             raise TypeError(f"{criterion!r} observes neither activations nor gradients.")
 
 
-def _call(model: nn.Module, example: Any) -> Any:
-    device = next(model.parameters()).device
-    value = move(example, device)
-    if isinstance(value, dict):
-        return model(**value)
-    return model(*value) if isinstance(value, tuple) else model(value)
-
-
 def _runner(model: nn.Module, criterion: DataCriterion | None, loss: Loss | None) -> Callable:
     """(batch, index) -> the loss, or the outputs where no criterion asks for gradients."""
     device = next(model.parameters()).device
     if loss is not None:
         return lambda batch, _: loss(model, move(batch, device))
     if criterion is None or isinstance(criterion, ActivationCriterion):
-        return lambda batch, _: _call(model, network_input(batch))
+        return lambda batch, _: call(model, network_input(batch))
     raise ValueError(
         f"{type(criterion).__name__} needs gradients: give loss=(model, batch) -> loss."
     )

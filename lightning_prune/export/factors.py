@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 from torch import nn
@@ -20,24 +19,8 @@ from lightning_prune.lowrank import (
     factors_of,
     folding_of,
 )
-
-# what a caller has hung on a layer goes on with its successor
-HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_is_full_backward_hook",
-)
-# containers of torch that read the weights of their children in inference, and how they are told
-# to call the children instead
-READERS: Mapping[type[nn.Module], Mapping[str, Any]] = {
-    nn.TransformerEncoderLayer: {"activation_relu_or_gelu": 0},
-    nn.TransformerEncoder: {"use_nested_tensor": False},
-}
+from lightning_prune.network.copying import copied
+from lightning_prune.network.successors import HOOKS, READERS, replaced
 
 
 def export_factors(model: nn.Module, *, inplace: bool = False) -> nn.Module:
@@ -67,7 +50,7 @@ def export_factors(model: nn.Module, *, inplace: bool = False) -> nn.Module:
             parametrizations of its own, or rank 0. The model is as it was, then.
     """
     if not inplace:
-        model = _copied(model)
+        model = copied(model)
     made = _successors(model)
     parents = [module for module in model.modules() if module not in made]
     for parent in parents:
@@ -76,7 +59,7 @@ def export_factors(model: nn.Module, *, inplace: bool = False) -> nn.Module:
                 vars(parent).update(switches)
     for parent in parents:
         for name, value in vars(parent).items():  # children, and layers in lists of the model's own
-            vars(parent)[name] = _replaced(value, made)
+            vars(parent)[name] = replaced(value, made)
     return made.get(model, model)
 
 
@@ -160,30 +143,3 @@ def split(layer: nn.Module) -> nn.Module | None:
     if kinds[0] not in SPLITTERS:
         raise ValueError(f"nothing makes plain layers of {kinds[0].__name__}.")
     return SPLITTERS[kinds[0]](layer)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:
-        why = str(error).partition(". ")[0].rstrip(".")
-        raise ValueError(
-            f"The model cannot be copied ({type(error).__name__}: {why}); inplace=True changes "
-            "the model itself."
-        ) from error
-
-
-def _replaced(value: Any, made: Mapping[nn.Module, nn.Module]) -> Any:
-    """A value of a module with successors of layers; lists and dicts are changed, one level."""
-    if isinstance(value, nn.Module):
-        return made.get(value, value)
-    if not isinstance(value, list | tuple | dict):
-        return value
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    new = {at: made[part] for at, part in pairs if isinstance(part, nn.Module) and part in made}
-    if type(value) is tuple:
-        return tuple(new.get(at, part) for at, part in enumerate(value))
-    if not isinstance(value, tuple):
-        for at, part in new.items():
-            value[at] = part
-    return value

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_prune.network.samples import Amount, Samples
@@ -95,6 +96,15 @@ def _indexed(loader: Any) -> bool:
 def network_input(batch: Any) -> Any:
     """What a forward takes of a batch: the first of a pair; a tensor or mapping as it is."""
     return batch[0] if isinstance(batch, list | tuple) and batch else batch
+
+
+def call(model: nn.Module, example: Any) -> Any:
+    """The model's outputs for a tensor, a tuple of arguments or a dict of them, on its device."""
+    own = next(model.parameters(), None)
+    example = example if own is None else move(example, own.device)
+    if isinstance(example, dict):
+        return model(**example)
+    return model(*example) if isinstance(example, tuple | list) else model(example)
 
 
 def move(value: Any, device: torch.device) -> Any:
