@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_prune.configs import compose
+    from lightning_prune.export import (
+        export_factors,
+        export_onnx,
+        export_program,
+        load_pruned,
+        load_thin,
+        save_thin,
+    )
     from lightning_prune.methods import Method, methods
+    from lightning_prune.network.latency import LatencyTables
     from lightning_prune.network.layers import LayerFilter
     from lightning_prune.network.samples import Samples
+    from lightning_prune.network.stopwatch import measure_latencies
     from lightning_prune.prune import prune
     from lightning_prune.report import PruneReport
     from lightning_prune.schedules import Constant, Geometric, Grid, OneShot, Polynomial, Steps
     from lightning_prune.table import curves
+    from lightning_prune.thinning import thin
     from lightning_prune.training.callback import Pruning
     from lightning_prune.training.migration import from_model_pruning
     from lightning_prune.training.rewind import Rewind
@@ -29,6 +40,7 @@ _HOMES = {
     "Constant": "schedules",
     "Geometric": "schedules",
     "Grid": "schedules",
+    "LatencyTables": "network.latency",
     "LayerFilter": "network.layers",
     "Method": "methods",
     "OneShot": "schedules",
@@ -41,17 +53,24 @@ _HOMES = {
     "compose": "configs",
     "curves": "table",
     "export_factors": "export",
+    "export_onnx": "export",
+    "export_program": "export",
     "from_model_pruning": "training.migration",
     "import_torch_pruned": "training.torch_pruned",
     "load_pruned": "export",
+    "load_thin": "export",
+    "measure_latencies": "network.stopwatch",
     "methods": "methods",
     "prune": "prune",
+    "save_thin": "export",
+    "thin": "thinning",
 }
 
 __all__ = [
     "Constant",
     "Geometric",
     "Grid",
+    "LatencyTables",
     "LayerFilter",
     "Method",
     "OneShot",
@@ -65,11 +84,17 @@ __all__ = [
     "compose",
     "curves",
     "export_factors",
+    "export_onnx",
+    "export_program",
     "from_model_pruning",
     "import_torch_pruned",
     "load_pruned",
+    "load_thin",
+    "measure_latencies",
     "methods",
     "prune",
+    "save_thin",
+    "thin",
 ]
 
 

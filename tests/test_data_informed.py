@@ -244,5 +244,5 @@ def test_it_works_on_networks_of_many_kinds(name, kind):
     loss = lambda m, batch: F.cross_entropy(m(batch[0]), batch[1])  # noqa: E731
     loss = loss if name in READS_LABELS else None
     report = prune(model, name, 0.7, loader=[(x, y)], loss=loss)
-    assert 0.55 < report.keep <= 0.7  # channels of a few layers are large steps
+    assert 0.5 < report.keep <= 0.7  # channels of a few layers, and heads, are large steps
     assert model.eval()(x).isfinite().all()

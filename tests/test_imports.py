@@ -14,15 +14,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lightning_prune"
 
 # who may be read by whom: a room reads its own number and smaller ones
 RANKS = {
+    "clock": -1,
     "damage": -1,
+    "folder": -1,
     "lowrank": -1,
     "network": 0,
     "structures": 1,
     "criteria": 2,
+    "thinning": 2,
     "allocations": 3,
     "schedules": 4,
     "report": 4,
-    "folder": 4,
     "table": 4,
     "methods": 4,
     "bounds": 5,
@@ -32,7 +34,7 @@ RANKS = {
     "prune": 5,
     "training": 6,
     "evaluation": 6,
-    "export": 2,
+    "export": 3,
     "testing": 6,
     "plots": 5,
     "cli": 8,

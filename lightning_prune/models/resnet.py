@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,18 +21,26 @@ class Subsample(nn.Module):
         stride: Step in height and width.
     """
 
+    before: Tensor
+    after: Tensor
+
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         surplus = outputs - inputs
-        self.before, self.after = surplus // 2, surplus - surplus // 2
+        # tensors, so that pruning sees which channels they are
+        for name, new in (("before", surplus // 2), ("after", surplus - surplus // 2)):
+            self.register_buffer(name, torch.zeros(1, new, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, H, W) to (batch, outputs, ceil(H / stride), ceil(W / stride))."""
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
-        # the dimensions of F.pad count from the last: width, height, channels
-        return F.pad(x, (0, 0, 0, 0, self.before, self.after)) if self.after else x
+        before, after = (
+            new.to(x.dtype).expand(x.shape[0], -1, *x.shape[2:])
+            for new in (self.before, self.after)
+        )
+        return torch.cat([before, x, after], 1)
 
 
 class BasicBlock(nn.Module):

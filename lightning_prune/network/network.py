@@ -10,6 +10,7 @@ from torch import nn
 from lightning_prune.lowrank import factors_of, folding_of
 from lightning_prune.network.counting import count_nonzero
 from lightning_prune.network.graph import Graph, build_graph
+from lightning_prune.network.latency import LatencyTables
 from lightning_prune.network.layers import (
     Layer,
     LayerFilter,
@@ -17,6 +18,7 @@ from lightning_prune.network.layers import (
     find_layers,
     plain_name,
 )
+from lightning_prune.network.origin import Origin
 from lightning_prune.network.untouched import untouched
 
 
@@ -49,6 +51,8 @@ class Network:
         self._forward = forward
         self._samples = samples
         self._graph: Graph | None = None
+        self.latency: LatencyTables | None = None
+        self.origin: Origin | None = None
         self.untraceable: str | None = None if forward else "no example input was given"
 
     @property
@@ -96,8 +100,31 @@ class Network:
         """The prunable layers, with positions and calls once the network was traced."""
         return self._graph.traced(self._untraced) if self._graph else self._untraced
 
-    def dense(self, measure: str) -> int:
-        """The dense network's size: parameters, or multiply-adds of one sample's forward."""
+    def counted(self, measure: Any) -> Any:
+        """The measure that costs are counted in: for `latency`, the tables of the network.
+
+        Raises:
+            ValueError: They were not measured, or are of another network.
+        """
+        tables = self.latency if measure == "latency" else measure
+        if tables is None:
+            raise ValueError("The network's latency has to be measured first, on an example.")
+        if isinstance(tables, LatencyTables):
+            tables.check(self.model)
+        return tables
+
+    def dense(self, measure: str | LatencyTables) -> int:
+        """The dense network's size: parameters, multiply-adds of one sample's forward, or time."""
+        if isinstance(measure, LatencyTables):
+            return measure.dense
+        if self.origin is not None:
+            return self.origin.of(measure)
+        return self.present(measure)
+
+    def present(self, measure: str | LatencyTables) -> int:
+        """The network's size as it is: smaller than dense where units were taken out of it."""
+        if isinstance(measure, LatencyTables):
+            return measure.of(self.model)
         return self.params if measure == "params" else self.graph().macs
 
     def nonzeros(self) -> dict[nn.Parameter, int]:

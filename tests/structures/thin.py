@@ -7,11 +7,11 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from lightning_prune.thin.attention import SlimAttention
 from lightning_prune.network.graph import build_graph
 from lightning_prune.network.heads import attention_layers, head_attributes
 from lightning_prune.network.layers import find_layers, plain_name
 from lightning_prune.structures import Filters
+from lightning_prune.thinning.attention import SlimAttention
 
 
 def random_gains(groups, keep, seed=0):
