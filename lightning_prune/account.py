@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,10 +16,11 @@ from lightning_prune.lowrank import factors_of, folding_of
 from lightning_prune.methods import Method, method_name
 from lightning_prune.network.counting import count_nonzero
 from lightning_prune.network.groups import Group
+from lightning_prune.network.latency import LatencyTables
 from lightning_prune.network.layers import Layer
 from lightning_prune.network.network import Network
 from lightning_prune.report import LayerReport, PruneReport
-from lightning_prune.structures import Measure, Structure, full_cost
+from lightning_prune.structures import Measure, Structure, full_cost, measure_name
 
 TOLD_APART = 3  # layers of one reason that are named in notes of their own
 
@@ -35,8 +37,10 @@ def report(  # noqa: PLR0913
 ) -> PruneReport:
     """The report of a selection that was written; `started` is a `time.perf_counter`."""
     groups = [group for group in selection.gains if group.layers]
+    measure = network.counted(measure)
     dense = network.dense(measure)
-    left = dense - full_cost(method.structure, groups, measure) + selection.cost
+    present = network.present(measure)
+    left = present - full_cost(method.structure, groups, measure) + selection.cost
     seconds = time.perf_counter() - started
     graph = network.traced()
     nonzeros = network.nonzeros()
@@ -53,21 +57,23 @@ def report(  # noqa: PLR0913
         )
     if graph is None:
         told.append(f"multiply-adds are not known: {network.untraceable}")
+    if isinstance(measure, LatencyTables):
+        told.append(_foretold(measure, left))
     pruned = {layer.name for group in groups for layer in group.layers}
     told += _told(method.structure.refused(network.layers, network.graph), pruned)
     if bounds is not None and bounds.layers:
         told.append(bounds.note())
     return PruneReport(
         method=method_name(method),
-        measure=measure,
+        measure=measure_name(measure),
         keep_target=keep,
         keep=left / dense,
         dense=dense,
         left=left,
         budget=math.floor(keep * dense + 1e-6),
-        params=network.params,
+        params=network.origin.params if network.origin else network.params,
         nonzero=sum(nonzeros.values()),
-        macs=graph.macs if graph else None,
+        macs=network.dense("macs") if graph else None,
         macs_effective=network.effective_macs(nonzeros),
         cut=selection.cut if selection.cut is None or math.isfinite(selection.cut) else None,
         seconds=seconds,
@@ -106,14 +112,20 @@ def layer_reports(
             nonzero = count_nonzero(weight) if counted is None else counted
             effective = None if positions is None else positions * nonzero
         units = _units(layer, structure, gains)
+        lost = sum(_lost(layer, group, *chosen) for group, chosen in gains.items())
+        size: dict[str, Any] = {
+            "units": units,
+            "params": weight.numel(),
+            "macs": None if positions is None else positions * weight.numel(),
+        }
+        if network.origin is not None:
+            size |= network.origin.layers[layer.name]
         rows.append(
             LayerReport(
                 name=layer.name,
-                units=units,
-                kept=units - sum(_lost(layer, group, *chosen) for group, chosen in gains.items()),
-                params=weight.numel(),
+                kept=units - lost,
                 nonzero=nonzero,
-                macs=None if positions is None else positions * weight.numel(),
+                **size,
                 macs_effective=effective,
                 slices=folding.slices if folding else None,
                 scheme=folding.scheme if folding else None,
@@ -121,6 +133,16 @@ def layer_reports(
             )
         )
     return tuple(rows)
+
+
+def _foretold(tables: LatencyTables, left: int) -> str:
+    """What the tables say of the network that is left, and when it holds."""
+    where = f"{tables.device}, batch {tables.batch}, threads {tables.threads}"
+    return (
+        f"{left / 1e6:.3g} of {tables.dense / 1e6:.3g} ms a forward are predicted ({where}), "
+        f"{tables.rest / 1e6:.3g} of them outside of all measured layers; that is the latency of "
+        "the thin network, the masked one takes as long as before"
+    )
 
 
 def _told(refused: Mapping[str, str], pruned: Collection[str]) -> list[str]:

@@ -81,6 +81,11 @@ class Method:
                 f"{type(self.allocation).__name__} is defined for {self.allocation.needs.__name__} "
                 f"structures, not for {type(self.structure).__name__}."
             )
+        if self.structure.round_to > 1 and (self.allocation.expected or not self.allocation.cuts):
+            raise ValueError(
+                f"{type(self.allocation).__name__} leaves what it draws or is told to, so widths "
+                "cannot be rounded; use round_to=1, or an allocation that cuts one order."
+            )
         if isinstance(self.structure, Pattern) and not issubclass(self.allocation.needs, Pattern):
             raise ValueError(
                 f"{type(self.allocation).__name__} would not leave {self.structure.n} of every "

@@ -54,7 +54,7 @@ class PruneReport:
 
     Arguments:
         method: Name or parts of the method.
-        measure: What `keep` counts, `params` or `macs`.
+        measure: What `keep` counts: `params`, `macs` or `latency`, the last in nanoseconds.
         keep_target: Share of the dense network that was asked for.
         keep: Share that is left, at most the target.
         dense: The dense network, in the measure.
@@ -108,7 +108,7 @@ class PruneReport:
         """The layers and the whole network, for a console."""
         return layer_table(
             [dataclasses.asdict(layer) for layer in self.layers],
-            f"{self.method}: {keep_text(self.keep)} of {self.dense:,} {self.measure}",
+            f"{self.method}: {keep_text(self.keep)} of {amount(self.dense, self.measure)}",
         )
 
     def __str__(self) -> str:
@@ -132,6 +132,11 @@ def bounds_of(events: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     vacuous = [row["name"] for row in layers if row["bound"] >= 1]
     about = {name: last[name] for name in ("bound", "error", "held_out")}
     return about | {"layers": layers, "vacuous": vacuous}
+
+
+def amount(dense: int, measure: str) -> str:
+    """The dense network in the measure, `8,642 params` or `3.21 ms`."""
+    return f"{dense / 1e6:.3g} ms" if measure == "latency" else f"{dense:,} {measure}"
 
 
 def keep_text(keep: float) -> str:

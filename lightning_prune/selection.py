@@ -15,7 +15,7 @@ from lightning_prune.methods import Method
 from lightning_prune.network.groups import Group
 from lightning_prune.network.network import Network
 from lightning_prune.schedules import check_keep
-from lightning_prune.structures import Measure, Structure, full_cost
+from lightning_prune.structures import Measure, Structure, check_measure, full_cost
 
 
 def select(
@@ -40,15 +40,15 @@ def select(
         ValueError: See `prune`.
     """
     check_keep(keep)
-    if measure not in ("params", "macs"):
-        raise ValueError(f"The measure is 'params' or 'macs', not {measure!r}.")
+    check_measure(measure, method.structure)
+    measure = network.counted(measure)
     dense = network.dense(measure)
     if method.criterion.traced:
         network.graph()
     groups = method.structure.groups(network.layers, network.graph)
     lasting = method.structure.lasting and not method.criterion.regrows
     held = gone if gone is not None and lasting else {}
-    rest = dense - full_cost(method.structure, groups, measure)
+    rest = network.present(measure) - full_cost(method.structure, groups, measure)
     allowed = math.floor(keep * dense + 1e-6)
     try:
         if isinstance(method.criterion, Regrowth):

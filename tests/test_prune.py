@@ -146,7 +146,7 @@ def test_bad_arguments_are_refused_with_a_sentence(arguments, message):
 
 
 def test_an_unknown_measure_is_refused():
-    with pytest.raises(ValueError, match="'params' or 'macs', not 'flops'"):
+    with pytest.raises(ValueError, match="'params' or 'macs', or 'latency'"):
         prune(net(), "magnitude", 0.5, measure="flops")
 
 

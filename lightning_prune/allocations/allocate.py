@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_prune.allocations.base import Allocation, Candidate, OverBudgetError, Selection
 from lightning_prune.allocations.chosen import Chosen, cheapest, selected
 from lightning_prune.allocations.cut import Cut, empty_like_all, exact_cut, keep_units
+from lightning_prune.allocations.rounded import ordered, rounded_up
 from lightning_prune.allocations.steps import best_units, take_steps
 from lightning_prune.structures.base import Measure
 
@@ -146,24 +147,22 @@ def _by_prefix(
 
     The cost never falls when a unit is added, so the prefixes that fit are the short ones.
     """
-    floors = [_reachable_floor(allocation, c, k) for c, k in zip(candidates, keys, strict=True)]
+    floors = [
+        rounded_up(_reachable_floor(allocation, c, k), c.structure.round_to, _there(k))
+        for c, k in zip(candidates, keys, strict=True)
+    ]
     lifted = [_raised(key, floor) for key, floor in zip(keys, floors, strict=True)]
-    joined = torch.cat(lifted)
-    ranks = torch.empty(len(joined), dtype=torch.int64, device=joined.device)
-    order = joined.argsort(descending=True, stable=True)
-    ranks[order] = torch.arange(len(joined), device=joined.device)
-    pieces = ranks.split([len(key) for key in keys])
-    ordered = joined[order]
+    order = ordered(candidates, lifted, sum(floors))
 
     def chosen(length: int) -> tuple[Chosen, int]:
-        kept = [(piece < length).float() for piece in pieces]
+        kept = [(ranks < length).float() for ranks in order.ranks]
         return cheapest(allocation, candidates, kept, measure)
 
-    eligible = int((ordered > -torch.inf).sum())
-    stops = torch.arange(sum(floors), eligible + 1)
+    stops = order.stops
+    eligible = int(stops[-1])
     if allocation.atomic:
         inner = stops[(stops > 0) & (stops < eligible)]
-        split = ordered[inner - 1] == ordered[inner]
+        split = (order.keys[inner - 1] == order.keys[inner]).cpu()
         stops = stops[~torch.isin(stops, inner[split])]
     low, high = 0, len(stops) - 1
     if (least := chosen(int(stops[0]))[1]) > budget:
@@ -176,11 +175,13 @@ def _by_prefix(
             high = middle - 1
     length = int(stops[low])
     gains, cost = chosen(length)
-    cut = float(ordered[length]) if length < eligible else None
+    cut = float(order.keys[length]) if length < eligible else None
     bound = tuple(
         candidate.group.name
-        for candidate, key, piece in zip(candidates, keys, pieces, strict=True)
-        if cut is not None and int(((piece < length) & (key < cut)).sum())
+        for candidate, key, ranks, floor in zip(candidates, keys, order.ranks, floors, strict=True)
+        if cut is not None
+        and int((ranks < length).sum()) == floor
+        and int(((ranks < length) & (key < cut)).sum())
     )
     return selected(allocation, gains, cost, cut, bound)
 
@@ -210,7 +211,11 @@ def _reachable_floor(allocation: Allocation, candidate: Candidate, key: Tensor) 
     floor = min(allocation.least_units(candidate.group), len(key))
     if candidate.gone is None:
         return floor
-    return min(floor, int((key > -torch.inf).count_nonzero()))
+    return min(floor, _there(key))
+
+
+def _there(key: Tensor) -> int:
+    return int((key > -torch.inf).count_nonzero())
 
 
 def _raised(key: Tensor, units: int) -> Tensor:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_prune.network.groups import Group
+from lightning_prune.network.latency import LatencyTables
 from lightning_prune.network.layers import Layer
 
 if TYPE_CHECKING:
     from lightning_prune.network.graph import Graph
 
-Measure = Literal["params", "macs"]
+Measure = Literal["params", "macs", "latency"] | LatencyTables
 
 
 class Structure(ABC):
@@ -26,6 +27,7 @@ class Structure(ABC):
     Attributes:
         lasting: A unit keeps its identity from event to event, so what is gone stays gone.
         nested: Units of a group can only leave from the last to the first.
+        round_to: Units of a group stay and leave in blocks of so many.
         exact: What is written is gain * unit; otherwise only how many gains are not 0 matters.
         changes_parameters: `write` replaces parameters, so optimizers have to be refilled.
         structured: Whole outputs leave with everything on them: the network behind an event is
@@ -34,6 +36,7 @@ class Structure(ABC):
 
     lasting: ClassVar[bool] = True
     nested: ClassVar[bool] = False
+    round_to: int = 1
     exact: ClassVar[bool] = True
     changes_parameters: ClassVar[bool] = False
     structured: ClassVar[bool] = False
@@ -84,7 +87,10 @@ class Structure(ABC):
 
     @abstractmethod
     def cost(self, gains: Mapping[Group, Tensor], measure: Measure) -> int:
-        """What is left of all tensors that the groups touch, in parameters or multiply-adds."""
+        """What is left of all tensors that the groups touch: parameters, multiply-adds or time.
+
+        The last is counted by `LatencyTables`, for structures whose units leave as a whole.
+        """
 
     def price(self, group: Group, measure: Measure) -> int:
         """What one unit of the group costs; additive structures only."""

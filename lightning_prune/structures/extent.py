@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.network.groups import Group, Slice
+from lightning_prune.network.latency import LatencyTables
 from lightning_prune.structures.base import Measure
 
 
 def extent(gains: Mapping[Group, Tensor], measure: Measure) -> int:
-    """Parameters, or their multiply-adds, that the touched tensors have left.
+    """Parameters, their multiply-adds or their nanoseconds, that the touched tensors have left.
 
     A tensor's entries are the product over its dimensions of the indices left. Several groups
     may own indices of one dimension and of different dimensions of one tensor, which is why a
@@ -20,7 +21,7 @@ def extent(gains: Mapping[Group, Tensor], measure: Measure) -> int:
 
     Arguments:
         gains: (n_units,) by group; a unit of gain 0 leaves.
-        measure: What is counted.
+        measure: What is counted; for latency the measured tables.
     """
     touched: dict[tuple[int, str], Slice] = {}
     shapes: dict[tuple[int, str], list[int]] = {}
@@ -34,6 +35,9 @@ def extent(gains: Mapping[Group, Tensor], measure: Measure) -> int:
             shape = shapes.setdefault(key, list(part.parameter.shape))
             if lost is not None and part.dim is not None:
                 shape[part.dim] -= int(lost[part.units].count_nonzero())
+    if isinstance(measure, LatencyTables):
+        weights = [key for key in touched if key[1] == "weight"]
+        return sum(measure.cost(touched[key].name, shapes[key]) for key in weights)
     return sum(
         torch.Size(shapes[key]).numel() * (1 if measure == "params" else part.positions)
         for key, part in touched.items()

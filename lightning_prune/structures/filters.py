@@ -13,7 +13,12 @@ from lightning_prune.network.layers import Layer
 from lightning_prune.structures.base import Mask, Measure
 from lightning_prune.structures.clean import hands_on
 from lightning_prune.structures.extent import along, extent
-from lightning_prune.structures.reduction import Reduction, check_reduction, reduced
+from lightning_prune.structures.reduction import (
+    Reduction,
+    check_reduction,
+    check_rounding,
+    reduced,
+)
 
 if TYPE_CHECKING:
     from lightning_prune.network.graph import Graph
@@ -40,13 +45,18 @@ class Filters(Mask):
     Arguments:
         reduction: One score from those of all filters in a unit: the root of the sum of squares,
             the sum or the maximum. Scores are non-negative for the first.
+        round_to: Units of a group stay and leave in blocks of so many, by the means of their keys:
+            a width is a multiple of it, or what it was. Kernels are often faster at multiples
+            of 8 or 16.
     """
 
     reduction: Reduction = "rss"
+    round_to: int = 1
     structured: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_reduction(self.reduction, "Filters")
+        check_rounding(self.round_to, "Filters")
 
     def groups(self, layers: list[Layer], graph: Callable[[], Graph]) -> list[Group]:
         """The units of the traced network that only `layers` make.

@@ -24,6 +24,18 @@ def check_reduction(reduction: str, structure: str) -> None:
         raise ValueError(f"{structure} reduces scores by 'rss', 'sum' or 'max', not {reduction!r}.")
 
 
+def check_rounding(round_to: int, structure: str) -> None:
+    """Refuse blocks of no whole number of units.
+
+    Raises:
+        ValueError: It is no whole number from 1 on.
+    """
+    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
+        raise ValueError(
+            f"{structure}(round_to=...) is a whole number from 1 on, not {round_to!r}."
+        )
+
+
 def reduced(
     group: Group, scores: Mapping[str, Tensor], axes: Mapping[str, int], reduction: Reduction
 ) -> Tensor:
