@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from lightning_prune.cli.experiment import Stage
 from lightning_prune.lowrank import dense_shapes
 from lightning_prune.schedules import Schedule
+from lightning_prune.training.callback import Pruning
 
 
 class StageCheckpoints(Checkpoint):
@@ -72,11 +74,16 @@ class StageCheckpoints(Checkpoint):
 
 
 def save_weights(trainer: pl.Trainer, module: pl.LightningModule, path: Path) -> None:
-    """The state dict alone; the file is whole, or it is not there."""
+    """The weights and what was taken out of them; the file is whole, or it is not there."""
     if trainer.is_global_zero:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        torch.save({"state_dict": module.state_dict()}, temporary)
+        removed = {
+            callback.state_key: {"removal": callback.state_dict()["removal"]}
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if isinstance(callback, Pruning)
+        }
+        torch.save({"state_dict": module.state_dict(), "callbacks": removed}, temporary)
         os.replace(temporary, path)
 
 
@@ -99,9 +106,17 @@ def check_fits(path: Path, task: pl.LightningModule) -> None:
             f"{path} is no checkpoint of a Lightning training, so nothing can go on from it."
         )
     mine, theirs = (dense_shapes(task, state) for state in (task.state_dict(), found["state_dict"]))
+    for name in mine.keys() & _thin(found.get("callbacks", {})):
+        mine[name] = theirs.get(name, mine[name])
     if mine != theirs:
         differing = sorted(n for n in {*mine, *theirs} if mine.get(n) != theirs.get(n))
         raise ValueError(
             f"The checkpoint {path} is of another network: {len(differing)} entries differ, such "
             f"as {differing[0]}; use the model that it was trained with."
         )
+
+
+def _thin(callbacks: Mapping[str, Any]) -> set[str]:
+    """Names of tensors that got smaller in training."""
+    states = [state for state in callbacks.values() if isinstance(state, dict)]
+    return {name for state in states for name in (state.get("removal") or {}).get("shapes", {})}

@@ -119,15 +119,18 @@ class Experiment:
     def pruning(self, stage: Stage) -> Pruning:
         """The callback of a stage; the control has the same events, which only rewind."""
         amount = self.cfg.batches
+        measure = self.cfg.measure
+        told: Any = measure if isinstance(measure, str) else instantiate(measure)
         return Pruning(
             stage.method,
             self.schedule,
-            measure=self.cfg.measure,
+            measure=told,
             layers=instantiate(self.cfg.layers),
             batches=amount if isinstance(amount, int) else instantiate(amount),
             recalibrate=self.cfg.recalibrate,
             rewind=self.rewind,
             hold=self.cfg.hold,
+            thin=self.cfg.thin,
             folder=stage.folder,
             verbose=stage.method is not None and not self.quiet,
         )

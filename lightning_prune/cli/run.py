@@ -73,7 +73,7 @@ def begin(results: RunFolder, experiment: Experiment) -> None:
     results.update_report(
         method=method_name(experiment.pruned.method),
         seed=experiment.cfg.seed,
-        measure=experiment.cfg.measure,
+        measure=measure if isinstance(measure := experiment.cfg.measure, str) else "latency",
         environment=experiment.environment(),
         config=resolved,
     )

@@ -20,8 +20,8 @@ from lightning_prune.training import PlanarImages
 from lightning_prune.training.checkpoints import damage, latest_checkpoint
 
 # of a run: what is set aside when the same command starts again
-RESULTS = ("checkpoints", "control", "plots", "logs", "config.yaml")
-FILES = ("events.csv", "layers.csv", "report.json", "rows.csv", "error.txt")
+RESULTS = ("checkpoints", "control", "plots", "logs", "export", "config.yaml")
+FILES = ("events.csv", "layers.csv", "report.json", "rows.csv", "speed.csv", "error.txt")
 
 
 def prepare(experiment: Experiment) -> Path | None:

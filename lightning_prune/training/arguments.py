@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lightning_prune.methods import Method
 from lightning_prune.network.layers import LayerFilter
 from lightning_prune.schedules import Schedule
+from lightning_prune.structures import check_measure
 from lightning_prune.training.checks import check_kind
 from lightning_prune.training.rewind import Rewind
 
@@ -24,8 +25,7 @@ def check_arguments(pruning: Pruning) -> None:
     check_kind("a method such as 'magnitude'", pruning.method, Method | None)
     check_kind("layers such as LayerFilter('net.*')", pruning.layers, LayerFilter)
     check_kind("a rewind such as Rewind(to=0)", pruning.rewind, Rewind | None)
-    if pruning.measure not in ("params", "macs"):
-        raise ValueError(f"The measure is 'params' or 'macs', not {pruning.measure!r}.")
+    check_measure(pruning.measure, pruning.method.structure if pruning.method else None)
     keeps = list(pruning.schedule.targets().values())
     if pruning.method and not pruning.method.criterion.regrows and keeps != sorted(keeps)[::-1]:
         raise ValueError(f"keep may not rise from event to event, as it does in {keeps}.")
@@ -41,6 +41,15 @@ def check_arguments(pruning: Pruning) -> None:
                 f"{name} changes parameters, so weights cannot go back to what they were; rewind "
                 "the optimizer and its schedule only, with Rewind(weights=False)."
             )
+    if pruning.thin and pruning.method:
+        name = type(pruning.method.structure).__name__
+        if not pruning.method.structure.structured:
+            raise ValueError(
+                f"thin=True takes out whole filters or channels, and {name} removes none; use a "
+                "method such as filter_norm."
+            )
+        if not pruning.hold:
+            raise ValueError("What is taken out cannot come back: thin=True needs hold=True.")
     if pruning.rewind and pruning.rewind.to > min(pruning.schedule.targets()):
         raise ValueError(
             f"Rewind(to={pruning.rewind.to}) lies after the first event at "

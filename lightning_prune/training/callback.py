@@ -51,7 +51,9 @@ class Pruning(pl.Callback):
         method: A name of the table of methods, a `Method`, or `none` for the dense control:
             its events prune nothing and rewind all the same.
         schedule: When, and what share of the dense network is kept from then on.
-        measure: What `keep` counts: `params`, or `macs` (multiply-adds of one sample).
+        measure: What `keep` counts: `params`; `macs` (multiply-adds of one sample); or, of
+            methods that remove filters or channels, `latency`, measured here before the first
+            event, or `LatencyTables` that were measured before.
         layers: Which layers are prunable; None: every linear and convolutional weight.
         batches: Batches that a data-informed criterion sees at an event, over all processes; or
             `Samples`, a number of samples or the failure probability that it follows from.
@@ -61,6 +63,10 @@ class Pruning(pl.Callback):
         rewind: What goes back in time at every event; None: nothing.
         hold: Keep removed entries at zero between events; False is soft pruning, in which they
             may come back until the last event.
+        thin: Take removed units out of the module and of what its optimizers remember, at every
+            event: training goes on with a smaller network, faster. For methods of whole filters or
+            channels, in one process. `keep` still is a share of the network that training began
+            with.
         folder: Where `events.csv`, `layers.csv` and `report.json` go; None: the logger's folder,
             and nowhere without a logger.
         verbose: Print the schedule and a line for every event.
@@ -83,6 +89,7 @@ class Pruning(pl.Callback):
         recalibrate: bool | None = None,
         rewind: Rewind | None = None,
         hold: bool = True,
+        thin: bool = False,
         folder: str | Path | None = None,
         verbose: bool = True,
     ) -> None:
@@ -92,12 +99,13 @@ class Pruning(pl.Callback):
         self.measure: Measure = measure
         self.layers = layers or LayerFilter()
         self.batches, self.loss, self.rewind, self.hold = batches, loss, rewind, hold
+        self.thin = thin
         self.folder, self.verbose = folder, verbose
         check_arguments(self)
         pruner = None
         if self.method is not None:
             pruner = Pruner(self.method, measure, batches, loss, recalibrate)
-        self._run = Run(self.method, pruner, schedule, rewind, hold)
+        self._run = Run(self.method, pruner, schedule, rewind, hold, thin)
         self.masks, self.history = self._run.masks, self._run.history
 
     # what can be asked of it

@@ -144,6 +144,19 @@ def check_may_change(structure: str, callbacks: Iterable[object]) -> None:
         )
 
 
+def check_alone(thin: bool, others: Collection[bool]) -> None:
+    """Refuse to take units out, here or in one of the others, if there are others.
+
+    Raises:
+        ValueError: So it is.
+    """
+    if (thin and others) or any(others):
+        raise ValueError(
+            "thin=True renews parameters, which another Pruning in the same Trainer cannot follow; "
+            "use one of them at a time, or thin the network after the fit."
+        )
+
+
 def check_file(path: str | Path | None) -> None:
     """Refuse a checkpoint of which bytes have changed; torch would train on with them.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_prune.methods import Method, method_name
-from lightning_prune.report import keep_text, layer_table
+from lightning_prune.report import amount, keep_text, layer_table
 from lightning_prune.schedules import Schedule
 
 MANY = 20  # events; with more of them only every tenth is told
@@ -55,8 +55,8 @@ class Console:
             where = f"epoch {event['epoch']}, step {event['step']}"
             if "measure" in event:
                 self.say(
-                    f"{where}: {keep_text(event['keep'])} of {event['dense']:,} "
-                    f"{event['measure']}, {event['nonzero']:,} non-zero, "
+                    f"{where}: {keep_text(event['keep'])} of "
+                    f"{amount(event['dense'], event['measure'])}, {event['nonzero']:,} non-zero, "
                     f"in {event['seconds']:.2f} s"
                 )
             else:

@@ -98,6 +98,11 @@ class Masks:
         """Hold nothing; the master copy stays."""
         self._working, self._gains = {}, {}
 
+    def leave(self, names: Iterable[str]) -> None:
+        """Keep the masks of these groups only, by their master copies; nothing is held."""
+        self._bits = {name: self._bits[name] for name in names}
+        self.release()
+
     def of(self, parameters: Iterable[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
         """The working masks of those parameters that have one."""
         return {p: self._working[p] for p in parameters if p in self._working}

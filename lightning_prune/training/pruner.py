@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from lightning_prune.fold import fold_constants
 from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method
 from lightning_prune.network.graph import Graph
+from lightning_prune.network.latency import LatencyTables
 from lightning_prune.network.network import Network
 from lightning_prune.network.samples import Amount, check_amount, numbered
 from lightning_prune.network.statistics import norms_with_statistics, renew_statistics
@@ -34,6 +35,7 @@ from lightning_prune.training.forward import (
     runner,
     watched_run,
 )
+from lightning_prune.training.latency import timed
 from lightning_prune.training.masks import Masks
 from lightning_prune.training.momenta import Momenta
 from lightning_prune.training.optimizers import clear_removed, raw_optimizer, refill
@@ -67,6 +69,7 @@ class Pruner:
     ) -> None:
         check_amount(batches)
         self.method, self.measure = method, measure
+        self.tables = measure if isinstance(measure, LatencyTables) else None
         self.batches, self.loss, self.recalibrate = batches, loss, recalibrate
 
     @remembered()
@@ -99,6 +102,7 @@ class Pruner:
         structure, criterion = self.method.structure, self.method.criterion
         if network.wants_example:
             network.offer_example(*example_forward(trainer, module, batch))
+        self._time(trainer, network, batch)
         parameters = {id(p) for p in module.parameters()}
         optimizers = [raw_optimizer(o) for o in trainer.optimizers]
         changes = structure.changes_parameters
@@ -131,6 +135,22 @@ class Pruner:
         if recalibrates(self.method, self.recalibrate, selection):
             notes += self._renew(trainer, network)
         return report(network, self.method, keep, self.measure, selection, started, bounds, notes)
+
+    def _time(self, trainer: pl.Trainer, network: Network, batch: Any) -> None:
+        """Let the network know what its layers cost in time, if that is counted."""
+        if self.measure == "latency" and self.tables is None:
+            self.tables = timed(trainer, batch)
+        network.latency = self.tables
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tables of latencies, once they were measured: all events count in the same."""
+        return {} if self.tables is None else {"latency": self.tables.to_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Count in the tables of a checkpoint, where it has some."""
+        if "latency" in state and self.measure not in ("params", "macs"):
+            self.tables = LatencyTables.from_dict(state["latency"])
+            self.measure = "latency"
 
     def _fold(
         self, trainer: pl.Trainer, network: Network, selection: Selection, batch: Any
@@ -190,6 +210,7 @@ class Pruner:
         if not self.method.allocation.foreseen:
             return
         network.offer_example(*example_forward(trainer, trainer.lightning_module, batch))
+        self._time(trainer, network, batch)
         method = self.method
         if method.structure.counted:  # what is out of reach does not depend on scores
             method = dataclasses.replace(method, criterion=Random(), allocation=Threshold())

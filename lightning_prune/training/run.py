@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,20 +13,19 @@ from lightning_prune.lowrank import follow_states
 from lightning_prune.methods import Method
 from lightning_prune.network.layers import LayerFilter
 from lightning_prune.network.network import Network
-from lightning_prune.report import PruneReport
 from lightning_prune.schedules import Schedule
 from lightning_prune.training import checks
-from lightning_prune.training.averaging import mask_averages
+from lightning_prune.training.event import perform
 from lightning_prune.training.events import EventLog
 from lightning_prune.training.hold import Hold
 from lightning_prune.training.masks import Masks
-from lightning_prune.training.optimizers import clear_removed, raw_optimizer
+from lightning_prune.training.optimizers import raw_optimizer
 from lightning_prune.training.position import in_epoch
 from lightning_prune.training.pruner import Pruner
 from lightning_prune.training.random_state import random_state, set_random_state
 from lightning_prune.training.ranks import world
+from lightning_prune.training.removal import Removal
 from lightning_prune.training.rewind import Rewind
-from lightning_prune.training.soft import Soft
 
 NEVER = -1
 
@@ -41,6 +39,7 @@ class Run:
         schedule: When, and how much is kept.
         rewind: What goes back in time at every event; None: nothing.
         hold: Keep removed entries at zero between events.
+        thin: Take removed units out of the module at every event.
 
     Attributes:
         masks: What is gone.
@@ -48,6 +47,11 @@ class Run:
         held: What keeps it gone.
         network: The module in training; None while there is no fit.
         last: Time up to which events were done.
+        latest: Time of the last event of all.
+        changes: Events replace parameters.
+        removal: What was taken out of the module; None: everything stays in.
+        snapshot: What events rewind to, once it was taken.
+        dense: Sizes of the module after the last event, to know it by.
     """
 
     def __init__(
@@ -57,17 +61,19 @@ class Run:
         schedule: Schedule,
         rewind: Rewind | None,
         hold: bool,
+        thin: bool = False,
     ) -> None:
         self.method, self.schedule, self.rewind, self.hold = method, schedule, rewind, hold
-        self._changes = method is not None and method.structure.changes_parameters
+        self.changes = method is not None and method.structure.changes_parameters
         self.masks, self.history, self.held = Masks(), EventLog(), Hold()
         self.network: Network | None = None
         self.last, self._steps = NEVER, 0
-        self._end = max(schedule.targets())
-        self._snapshot: dict[str, Any] | None = None
-        self._dense: dict[str, int] = {}
+        self.latest = max(schedule.targets())
+        self.snapshot: dict[str, Any] | None = None
+        self.dense: dict[str, int] = {}
         self._random: Mapping[str, Any] | None = None  # of a checkpoint, until it is set back
-        self._pruner = pruner
+        self.pruner = pruner
+        self.removal = Removal() if thin and pruner is not None else None
         self._unproved = False
         self._following: RemovableHandle | None = None
 
@@ -75,8 +81,10 @@ class Run:
 
     def follow(self, module: pl.LightningModule) -> None:
         """Let states of the module be dense or factored, where the method makes them either."""
-        if self._following is None and self._changes:
+        if self._following is None and self.changes:
             self._following = follow_states(module)
+        if self._following is None and self.removal is not None:
+            self._following = self.removal.follow(module)
 
     def begin(
         self,
@@ -90,12 +98,14 @@ class Run:
         Raises:
             ValueError: Another run prunes them too, or the state is of another network.
         """
-        self.network = Network(module, layers)
+        self.network = (
+            self.removal.network(module, layers) if self.removal else Network(module, layers)
+        )
         self._check(trainer, self.network, others)
         if self._random is None and trainer.current_epoch == 0 and trainer.global_step == 0:
             self._steps, self.held.stepped = 0, True
             if self.last > 0:  # a second fit that counts its epochs anew
-                self.last, self._snapshot = NEVER, None
+                self.last, self.snapshot = NEVER, None
         if self._random is not None and world()[0] == 0:
             set_random_state(self._random)
 
@@ -103,10 +113,10 @@ class Run:
         """Hold what is gone; the loaders and the optimizers are there."""
         if self._random is None and not self._steps:  # a checkpoint without our state
             self._steps = trainer.global_step // max(len(trainer.optimizers), 1)
-        if self.masks and self._pruner is not None and self.network is not None:
-            hold = self.hold or self.last >= self._end
+        if self.masks and self.pruner is not None and self.network is not None:
+            hold = self.hold or self.last >= self.latest
             restored = self._random is not None
-            self._pruner.resume(trainer, self.network, self.masks, hold=hold, restored=restored)
+            self.pruner.resume(trainer, self.network, self.masks, hold=hold, restored=restored)
         self._unproved = not self.history.events
         self.held.attach(_optimizers(trainer), self.masks)
         if self._random is not None and in_epoch(trainer) and world()[0] == 0:
@@ -122,18 +132,18 @@ class Run:
         optimizers = _optimizers(trainer)
         if not self.held.watches(optimizers):
             self.held.attach(optimizers, self.masks)
-        if self._pruner is not None and self.network is not None and self._unproved:
-            self._pruner.rehearse(trainer, self.network, batch, self.schedule)
+        if self.pruner is not None and self.network is not None and self._unproved:
+            self.pruner.rehearse(trainer, self.network, batch, self.schedule)
             self._unproved = False
         self.history.catch_up()
         now = trainer.current_epoch if self.schedule.unit == "epoch" else self._steps
         if batch_idx > 0 and not self.held.stepped:  # gradients are being accumulated
             return
-        if self.rewind and self._snapshot is None and now >= self.rewind.to:
+        if self.rewind and self.snapshot is None and now >= self.rewind.to:
             checks.warn_of_late_snapshot(self.rewind.to, now, self.schedule.unit)
-            self._snapshot = self.rewind.capture(trainer, module)
+            self.snapshot = self.rewind.capture(trainer, module)
         if (due := self.schedule.due(self.last, now)) is not None:
-            self._event(trainer, module, batch, *due)
+            perform(self, trainer, batch, *due)
             self.last = now
         self.held.stepped = False
 
@@ -160,43 +170,8 @@ class Run:
         if self._following is not None:
             self._following.remove()
             self._following = None
-
-    # one event
-
-    def _event(
-        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, at: int, keep: float
-    ) -> None:
-        started = time.perf_counter()
-        self.history.end_cycle(trainer)
-        told: PruneReport | None = None
-        notes: list[str] = []
-        if self._pruner is not None and self.network is not None:
-            hold = self.hold or at >= self._end
-            soft = None if hold else Soft(module)
-            told = self._pruner.prune(
-                trainer,
-                self.network,
-                self.masks,
-                batch,
-                keep,
-                nested=self.hold,
-                hold=hold,
-                progress=self.schedule.progress(at),
-            )
-            if soft is not None:
-                structure = self._pruner.method.structure
-                groups = structure.groups(self.network.layers, self.network.graph)
-                soft.give_back(structure, groups, self.masks.gone(groups))
-            self._dense = {"params": self.network.params}
-        if self.rewind and self._snapshot is not None:
-            notes += self.rewind.restore(trainer, module, self._snapshot, changes=self._changes)
-            self.masks.apply()
-        if self.masks.held:
-            for optimizer in trainer.optimizers:
-                notes += clear_removed(raw_optimizer(optimizer), self.masks.held)
-            mask_averages(module, trainer.callbacks, self.masks.held)  # type: ignore[attr-defined]
-        self.held.assign(_optimizers(trainer), self.masks)
-        self.history.add(trainer, told, keep if told else 1.0, time.perf_counter() - started, notes)
+        if self.removal is not None:
+            self.removal.leave()
 
     # state
 
@@ -208,11 +183,13 @@ class Run:
             "last": self.last,
             "steps": self._steps,
             "stepped": self.held.stepped,
-            "dense": dict(self._dense),
+            "dense": dict(self.dense),
             "masks": self.masks.state_dict(),
-            "snapshot": self._snapshot,
+            "removal": self.removal.state_dict() if self.removal is not None else {},
+            "snapshot": self.snapshot,
             "history": self.history.state_dict(),
             "random": random_state(),
+            **(self.pruner.state_dict() if self.pruner is not None else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -230,25 +207,32 @@ class Run:
             self.rewind.check(state["snapshot"])
         self.last, self._steps = int(state["last"]), int(state["steps"])
         self.held.stepped = bool(state["stepped"])
-        self._dense = dict(state["dense"])
-        self._snapshot = state["snapshot"]
+        self.dense = dict(state["dense"])
+        if self.removal is not None:
+            self.removal.load_state_dict(state.get("removal", {}))
+        self.snapshot = state["snapshot"]
         self.masks.load_state_dict(state["masks"])
         self.history.load_state_dict(state["history"])
         self._random = state["random"]
+        if self.pruner is not None:
+            self.pruner.load_state_dict(state)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles leave hooks and the network behind."""
         return self.__dict__ | {"held": Hold(), "network": None, "_following": None}
 
     def _check(self, trainer: pl.Trainer, network: Network, others: Iterable[Run]) -> None:
-        mine = [layer.parameter for layer in network.layers]
+        mine, others = [layer.parameter for layer in network.layers], list(others)
         for other in others:
             if other.network is not None:
                 checks.check_disjoint(mine, other.network.layers)
-        if self.method is not None and self._changes:
+        if self.method is not None and self.changes:
             kind = type(self.method.structure).__name__
             checks.check_may_change(kind, trainer.callbacks)  # type: ignore[attr-defined]
-        known = self._dense.get("params", network.params)
+        checks.check_alone(self.removal is not None, [o.removal is not None for o in others])
+        if self.removal is not None:
+            checks.check_may_change("thin=True", trainer.callbacks)  # type: ignore[attr-defined]
+        known = self.dense.get("params", network.params)
         checks.check_same_size(known, network.params)
 
 

@@ -36,6 +36,7 @@ class Case:
         hold: Of the pruning.
         options: Of the Trainer.
         count: Training samples.
+        thin: Of the pruning.
     """
 
     method: str
@@ -47,10 +48,16 @@ class Case:
     hold: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     count: int = 64
+    thin: bool = False
 
     def pruning(self) -> Pruning:
         return Pruning(
-            self.method, self.schedule, rewind=self.rewind, hold=self.hold, verbose=False
+            self.method,
+            self.schedule,
+            rewind=self.rewind,
+            hold=self.hold,
+            thin=self.thin,
+            verbose=False,
         )
 
     def fit(self, seed: int, **options: Any) -> dict[str, Any]:

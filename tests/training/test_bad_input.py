@@ -132,7 +132,7 @@ def test_optimizers_that_cannot_be_followed():
 
 
 def test_a_measure_that_is_none():
-    with pytest.raises(ValueError, match="'params' or 'macs', not 'flops'") as caught:
+    with pytest.raises(ValueError, match="'params' or 'macs', or 'latency'") as caught:
         pruning(measure="flops")
     said(caught)
 

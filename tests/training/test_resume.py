@@ -33,6 +33,11 @@ CASES = {
     "low rank": Case("alds"),
     "low rank, all schemes, steps, data that draw": Case("alds_plus", None, STEPS, data="noisy"),
     "low rank by gradients, rates": Case("snip_ranks", Rewind(0), data="noisy"),
+    "filters taken out, rates": Case("filter_norm", Rewind(0), data="noisy", thin=True),
+    "filters taken out, tickets of epoch 1": Case(
+        "filter_norm_global", Rewind(1, weights=True), thin=True
+    ),
+    "channels taken out, data, steps": Case("pfp", None, STEPS, data="noisy", thin=True),
     "validation in the middle": Case(
         "filter_norm_global", None, STEPS, options={"val_check_interval": 2}
     ),
