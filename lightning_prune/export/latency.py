@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,12 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.clock import fastest
 from lightning_prune.export.factors import split
 from lightning_prune.export.layers import convolution, linear, plain_kind
 from lightning_prune.lowrank import factored, factors_of, folding_of
 from lightning_prune.network.layers import plain_name
-
-ROUND = 1e-3  # seconds that a round takes at least, so that the clock is fine enough
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def slower_layers(
             continue
         dense, rank = _dense(layer), factors_of(layer)[1].shape[1] // folding.slices
         with torch.inference_mode():
-            taken = _by_turns([lambda: dense(inputs), lambda: pair(inputs)], repeats, inputs.device)  # noqa: B023
+            taken = fastest([lambda: dense(inputs), lambda: pair(inputs)], repeats, inputs.device)  # noqa: B023
         speedup = taken[0] / taken[1]
         rows.append(LayerSpeed(name, folding.slices, rank, speedup, inputs.device.type, batch))
     return sorted(rows, key=lambda row: row.speedup)
@@ -140,31 +137,3 @@ def _dense(layer: nn.Module) -> nn.Module:
         return linear(weight, cast("Any", layer.bias))
     like = cast("Any", layer)
     return convolution(like, weight, like.bias, like.groups, [True] * len(like.kernel_size))
-
-
-def _by_turns(sides: list[Callable[[], object]], repeats: int, device: torch.device) -> list[float]:
-    """Seconds of one call of each side: the fastest of its rounds, after one to warm up."""
-    for side in sides:
-        side()
-    calls = [max(1, math.ceil(ROUND / _seconds(side, 1, device))) for side in sides]
-    rounds = [
-        [_seconds(side, n, device) for side, n in zip(sides, calls, strict=True)]
-        for _ in range(repeats)
-    ]
-    # what else the machine does only adds to a round, and may meet one side in all of them
-    return [min(taken) for taken in zip(*rounds, strict=True)]
-
-
-def _seconds(side: Callable[[], object], calls: int, device: torch.device) -> float:
-    """Of one call, the mean of several."""
-    _wait(device)
-    start = time.perf_counter()
-    for _ in range(calls):
-        side()
-    _wait(device)
-    return max(time.perf_counter() - start, 1e-9) / calls
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

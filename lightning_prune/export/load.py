@@ -1,4 +1,4 @@
-"""Loading: a checkpoint of a pruned model, dense or factored, into a module without a Trainer."""
+"""Loading: a checkpoint of a pruned model, of whatever form, into a module without a Trainer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.damage import damage
 from lightning_prune.lowrank import take_form
 from lightning_prune.network.layers import plain_name
+from lightning_prune.thinning import take_shapes, take_sizes
 
 # what stands between a layer's name and those of the tensors that its weight is computed from
 COMPUTED = "parametrizations.weight."
@@ -23,7 +24,7 @@ State = Mapping[str, Any]
 def load_pruned(
     path: str | Path, module: nn.Module, *, strict: bool = True, map_location: Any = "cpu"
 ) -> nn.Module:
-    """Load a checkpoint into a module, each layer of which becomes dense or factored as it was.
+    """Load a checkpoint into a module, which becomes dense, factored or thin as it was.
 
     Nothing is decomposed, so the outputs are those of the saved model to the bit.
 
@@ -45,9 +46,14 @@ def load_pruned(
             state is of another module, or of several such networks.
     """
     path = Path(path)
-    state = _renamed(_state(path, map_location), module, path, strict)
+    content = _content(path, map_location)
+    state, prefix = _renamed(_state(content, path), module, path, strict)
     try:
         take_form(module, state)
+        shapes, numbers = (_removed(content, which, prefix) for which in ("shapes", "numbers"))
+        if shapes:
+            take_shapes(module, shapes)
+            take_sizes(module, numbers)
         left = module.load_state_dict(state, strict=False)
     except (RuntimeError, ValueError) as error:
         lines = [line.strip(" \t.") for line in str(error).splitlines()]
@@ -63,7 +69,7 @@ def load_pruned(
     return module
 
 
-def _state(path: Path, map_location: Any) -> State:
+def _content(path: Path, map_location: Any) -> Any:
     """What the file holds, if every byte of it is as it was written."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
@@ -71,7 +77,7 @@ def _state(path: Path, map_location: Any) -> State:
     if whole and (wrong := damage(path)):
         raise ValueError(f"{str(path)!r} cannot be used: {wrong}.")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
         why = (
             f"it holds more than is loaded safely ({type(error).__name__}); where you trust it, "
@@ -80,14 +86,31 @@ def _state(path: Path, map_location: Any) -> State:
             else f"it is torn, or no checkpoint ({type(error).__name__})"
         )
         raise ValueError(f"{str(path)!r} cannot be used: {why}.") from error
+
+
+def _state(content: Any, path: Path) -> State:
     state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{str(path)!r} cannot be used: it holds no state of a module.")
     return state
 
 
-def _renamed(state: State, module: nn.Module, path: Path, strict: bool) -> dict[str, Any]:
-    """The part of a state that is the module's, by the module's names.
+def _removed(content: Any, which: str, prefix: str) -> dict[str, Any]:
+    """What a training that took units out says of tensors, or of modules, by name."""
+    callbacks = content.get("callbacks", {}) if "state_dict" in content else {}
+    return {
+        name.removeprefix(prefix): value
+        for state in callbacks.values()
+        if isinstance(state, Mapping)
+        for name, value in (state.get("removal") or {}).get(which, {}).items()
+        if name.startswith(prefix)
+    }
+
+
+def _renamed(
+    state: State, module: nn.Module, path: Path, strict: bool
+) -> tuple[dict[str, Any], str]:
+    """The part of a state that is the module's, by the module's names, and what came before them.
 
     Names are compared without what factors and `torch.compile` add to them.
     """
@@ -114,7 +137,7 @@ def _renamed(state: State, module: nn.Module, path: Path, strict: bool) -> dict[
         )
     prefix = prefixes[0]
     own = {name.removeprefix(prefix): v for name, v in plain.items() if name.startswith(prefix)}
-    return {_as_named(name, names): value for name, value in own.items()}
+    return {_as_named(name, names): value for name, value in own.items()}, prefix
 
 
 def _dense(name: str) -> str:

@@ -41,20 +41,12 @@ def test_both_sides_are_the_layer(monkeypatch):
         seen.append([side() for side in sides])
         return [2.0, 1.0]
 
-    monkeypatch.setattr(latency, "_by_turns", see)
+    monkeypatch.setattr(latency, "fastest", see)
     rows = slower_layers(sliced_net().double(), MAPS | {"8": (5,)}, batch=2)
     assert [row.speedup for row in rows] == [2.0] * 3
     for dense, pair in seen:
         torch.testing.assert_close(dense, pair)
     assert seen[2][0].shape == (2, 5, 32)
-
-
-def test_the_fastest_of_rounds_are_compared(monkeypatch):
-    # a look at either side, then three rounds
-    times = iter([1.0, 1.0, 2.0, 5.0, 9.0, 4.0, 3.0, 6.0])
-    monkeypatch.setattr(latency, "_seconds", lambda side, calls, device: next(times))
-    sides = [lambda: None, lambda: None]
-    assert latency._by_turns(sides, 3, torch.device("cpu")) == [2.0, 4.0]
 
 
 def test_others_are_left_out():
