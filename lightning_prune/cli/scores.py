@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from lightning_prune.cli.experiment import Experiment, Stage
 from lightning_prune.evaluation.size import call, measure_sizes, one_thread
-from lightning_prune.export import export_factors, input_sizes, slower_layers, tell
+from lightning_prune.export import export_factors, input_sizes, load_pruned, slower_layers, tell
 from lightning_prune.folder import RunFolder
-from lightning_prune.lowrank import factored, take_form
+from lightning_prune.lowrank import factored
 from lightning_prune.network.batches import example_batch, network_input
+from lightning_prune.thinning import thin
 
 
 class Scores:
@@ -48,9 +48,7 @@ class Scores:
 
     def _loaded(self, checkpoint: Path) -> pl.LightningModule:
         task = self.experiment.task()
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        take_form(task, state["state_dict"])
-        task.load_state_dict(state["state_dict"])
+        load_pruned(checkpoint, task)
         return task
 
     def test(self, task: pl.LightningModule) -> dict[str, float]:
@@ -61,7 +59,7 @@ class Scores:
         return {name: float(value) for part in found for name, value in part.items()}
 
     def compare(
-        self, checkpoints: dict[str, Path], shared: dict[str, Path]
+        self, checkpoints: dict[str, Path], shared: dict[str, Path], masked: str | None = None
     ) -> dict[str, dict[str, Any]]:
         """Size, latency and test metrics of several checkpoints; latencies are interleaved.
 
@@ -69,17 +67,36 @@ class Scores:
             checkpoints: By name.
             shared: By name of a network that several runs share, the folder that remembers its
                 metrics, so that it is tested once.
+            masked: Name of a network with filters at zero: what it costs without them is said
+                too, under `thin`; or why they cannot leave, under `thin_refused`.
         """
         tasks = {name: self.load(path) for name, path in checkpoints.items()}
         metrics = {
             name: self._remember(shared[name], task) if name in shared else self.test(task)
             for name, task in tasks.items()
         }
-        sizes = measure_sizes(list(tasks.values()), self._example())
-        return {
+        small, refused = self._thin(checkpoints[masked]) if masked in checkpoints else (None, None)
+        networks = [*tasks.values(), *([] if small is None else [small])]
+        sizes = measure_sizes(networks, self._example())
+        found: dict[str, dict[str, Any]] = {
             name: {**size, "metrics": metrics[name]}
-            for name, size in zip(tasks, sizes, strict=True)
+            for name, size in zip(tasks, sizes, strict=False)
         }
+        if masked in found:
+            told = {"thin": sizes[-1]} if small is not None else {"thin_refused": refused}
+            found[masked] |= told
+        return found
+
+    def _thin(self, checkpoint: Path) -> tuple[pl.LightningModule | None, str | None]:
+        """The network of a checkpoint without the filters that are zero; or why it has them."""
+        task = self.load(checkpoint).eval()
+        with warnings.catch_warnings():  # what stays masked is measured as well
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                thin(task, self._example(), inplace=True)
+            except ValueError as error:
+                return None, str(error)
+        return task, None
 
     def _remember(self, folder: Path, task: pl.LightningModule) -> dict[str, float]:
         """The metrics that lie in the folder, else those of a test that is written there."""

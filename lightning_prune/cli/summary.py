@@ -33,9 +33,11 @@ def finish(
     if control:
         compared["control"] = experiment.control.final
     stages = {"dense": experiment.before, "control": experiment.control}
+    structured = pruned.method is not None and pruned.method.structure.structured
     known = scores.compare(
         {name: path for name, path in compared.items() if path.is_file()},
         {name: stage.folder for name, stage in stages.items() if stage.shared},
+        masked="final" if structured and not experiment.cfg.thin else None,
     )
     events = trained_events(experiment)
     for number, event in enumerate(events, 1):
@@ -116,8 +118,9 @@ def show(report: Mapping[str, Any], folder: Path) -> None:
         if value is not None:
             line += f", {title} {value:.4f}"
     console.print(line, highlight=False, soft_wrap=True)
-    if told := report["extra"].get("slices"):
-        console.print(f"note: {told}", highlight=False, soft_wrap=True, markup=False)
+    for told in (report["extra"].get("slices"), (report["final"] or {}).get("thin_refused")):
+        if told:
+            console.print(f"note: {told}", highlight=False, soft_wrap=True, markup=False)
     where = f"report, tables, checkpoints and plots: {short(folder)}"
     console.print(where, highlight=False, soft_wrap=True)
 
@@ -127,7 +130,10 @@ def results_table(report: Mapping[str, Any]) -> Table:
     metric = report["extra"].get("main_metric")
     table = Table(
         title=f"{report['method']}; keep counts {report['measure']}",
-        caption="macs: multiply-adds of one sample with non-zero weights; "
+        caption="macs: multiply-adds of one sample with non-zero weights; thin: the last network "
+        "without its zero filters, keep in parameters; control: dense, trained as long"
+        if (report["final"] or {}).get("thin")
+        else "macs: multiply-adds of one sample with non-zero weights; "
         "control: dense, trained as long",
         pad_edge=False,
     )
@@ -142,6 +148,9 @@ def results_table(report: Mapping[str, Any]) -> Table:
         table.add_row(
             *(cell.replace(" ", NO_BREAK) for cell in cells), style="bold" if last else ""
         )
+    if small := (report["final"] or {}).get("thin"):
+        cells = _cells(small, small["params"] / report["dense"]["params"], None)
+        table.add_row("  thin", "", *cells)
     if report["control"]:
         table.add_section()
         table.add_row("control", "", *_cells(report["control"], 1.0, metric))

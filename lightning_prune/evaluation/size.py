@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.network.batches import batch_size, move
+from lightning_prune.clock import by_turns, threads
+from lightning_prune.network.batches import batch_size, call
 from lightning_prune.network.network import Network
 from lightning_prune.network.untouched import untouched
 
@@ -46,7 +47,7 @@ def measure_size(model: nn.Module, example: Any = None) -> Size:
 
 def measure_sizes(models: Sequence[nn.Module], example: Any = None) -> list[Size]:
     """`measure_size` of several networks; their latencies are measured in turns."""
-    sizes = [_counts(model, example) for model in models]
+    sizes = [count_size(model, example) for model in models]
     if example is not None:
         latencies = measure_latency(models, first_sample(example))
         for size, latency in zip(sizes, latencies, strict=True):
@@ -54,7 +55,8 @@ def measure_sizes(models: Sequence[nn.Module], example: Any = None) -> list[Size
     return sizes
 
 
-def _counts(model: nn.Module, example: Any) -> Size:
+def count_size(model: nn.Module, example: Any = None) -> Size:
+    """`measure_size` without the latency, which stays None."""
     size: Size = {
         "params": sum(p.numel() for p in model.parameters()),
         "nonzero": sum(int(p.detach().count_nonzero()) for p in model.parameters()),
@@ -95,37 +97,25 @@ def measure_latency(
         example: A batch of network inputs.
         repeats: Timed forwards of each model, after a warm-up.
     """
-    seconds: list[list[float]] = [[] for _ in models]
-    with one_thread(), torch.inference_mode():
-        for turn in range(WARM_UP + repeats):
-            for model, times in zip(models, seconds, strict=True):
-                with untouched(model):
-                    start = _now(model)
-                    call(model, example)
-                    elapsed = _now(model) - start
-                if turn >= WARM_UP:
-                    times.append(elapsed)
-    return [1e3 * statistics.median(times) for times in seconds]
+    if not models:
+        return []
+    sides = [functools.partial(call, model, example) for model in models]
+    with one_thread(), torch.inference_mode(), ExitStack() as stack:
+        for model in models:
+            stack.enter_context(untouched(model))
+        taken = by_turns(sides, repeats, device_of(models), WARM_UP)
+    return [1e3 * statistics.median(turns) for turns in taken]
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """One thread of torch inside, as many as before outside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return threads(1)
 
 
-def call(model: nn.Module, example: Any) -> Any:
-    """The model's outputs for a tensor, a tuple of arguments or a dict of them."""
-    parameter = next(model.parameters(), None)
-    example = example if parameter is None else move(example, parameter.device)
-    if isinstance(example, dict):
-        return model(**example)
-    return model(*example) if isinstance(example, tuple | list) else model(example)
+def device_of(models: Sequence[nn.Module]) -> torch.device:
+    """The accelerator that one of the models is on, else the CPU."""
+    found = [p.device for model in models for p in model.parameters()]
+    return next((device for device in found if device.type != "cpu"), torch.device("cpu"))
 
 
 def first_sample(example: Any) -> Any:
@@ -137,9 +127,3 @@ def first_sample(example: Any) -> Any:
     if isinstance(example, list | tuple):
         return tuple(first_sample(entry) for entry in example)
     return example
-
-
-def _now(model: nn.Module) -> float:
-    if any(p.is_cuda for p in model.parameters()):
-        torch.cuda.synchronize()
-    return time.perf_counter()
