@@ -58,6 +58,7 @@ def test_the_page_of_configuration_names_every_key(checkout: Path):
                 "comparison",
                 "continuous_depth",
                 "low_rank",
+                "thin",
             )
         ),
     ],

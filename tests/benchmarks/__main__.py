@@ -15,6 +15,7 @@ import gradual
 import low_rank
 import memory
 import sipp
+import thin
 import torch
 import upkeep
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="event, upkeep, gradual, memory, sipp, sipp_max, flow, low_rank; none: all",
+        help="event, upkeep, gradual, memory, sipp, sipp_max, flow, low_rank, thin; none: all",
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
@@ -38,6 +39,7 @@ def main() -> None:
         "flow": (flow.measure, flow.show),
         "sipp_max": (lambda: {"max": sipp.measure_max()}, sipp.show),
         "low_rank": (low_rank.run, low_rank.show),
+        "thin": (thin.run, thin.show),
     }
     if unknown := set(arguments.names) - set(runs):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(runs)}")
