@@ -32,7 +32,7 @@ class ODENetField(Field):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Compute the velocity of (batch, channels, height, width) states."""
-        time = t.expand(len(x), 1, *x.shape[2:])
+        time = t.expand(x.shape[0], 1, *x.shape[2:])
         x = self.conv1(torch.cat([time, self.norm1(x).relu()], 1))
         return self.conv2(torch.cat([time, self.norm2(x).relu()], 1))
 

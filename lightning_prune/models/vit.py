@@ -67,5 +67,5 @@ class ViT(nn.Module):
                 f"{images.shape[-2]} x {images.shape[-1]}; pass size, or resize the images."
             )
         tokens = self.patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.token.expand(len(images), -1, -1), tokens], 1) + self.positions
+        tokens = torch.cat([self.token.expand(images.shape[0], -1, -1), tokens], 1) + self.positions
         return self.fc(self.norm(self.blocks(tokens))[:, 0])

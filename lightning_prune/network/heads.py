@@ -54,12 +54,12 @@ def attention_layers(model: nn.Module) -> list[Layer]:
 
     With them `Graph.groups` offers heads: rows of the projection, and columns of `out_proj`. A
     module whose keys or values are of another width than its queries has three of them, with one
-    name.
+    name. Other classes with such tensors say `has_heads = True`.
     """
     return [
         Layer(plain_name(name), module, tensor)
         for name, module in model.named_modules()
-        if isinstance(module, nn.MultiheadAttention)
+        if isinstance(module, nn.MultiheadAttention) or getattr(module, "has_heads", False)
         for tensor in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
         if module._parameters.get(tensor) is not None
     ]

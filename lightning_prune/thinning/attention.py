@@ -43,6 +43,7 @@ class SlimAttention(nn.Module):
     # torch's encoder layer has a kernel for heads that fill the width, and asks here whether to
     # take it; it calls this module instead
     _qkv_same_embed_dim = False
+    has_heads = True
     bias_k = None
     bias_v = None
     add_zero_attn = False

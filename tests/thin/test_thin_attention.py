@@ -385,3 +385,15 @@ def test_padded_texts(nested):
     for grad in (True, False):
         with torch.set_grad_enabled(grad):
             assert close(small(TOKENS, padding), net(TOKENS, padding))
+
+
+@FORMS
+def test_an_attention_can_be_thinned_again(options):
+    net = random_state(Attention(**options))
+    zero_heads(net.attention, 1)
+    small = thin(net, TOKENS)
+    with torch.no_grad():
+        small.attention.out_proj.weight[:, :SIZE] = 0
+    smaller = thin(small, TOKENS)
+    assert smaller.attention.num_heads == HEADS - 2
+    assert close(smaller(TOKENS), small(TOKENS))

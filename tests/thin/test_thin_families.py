@@ -133,7 +133,7 @@ def test_thin_is_masked(family):
         for given in (x, torch.randn_like(x) * 2 + 0.5):
             expected = net(given)
             assert difference(small(given), expected) < 1e-10
-            assert difference(expected[0], expected[1]) > 1e-3, "it depends on its input"
+            assert difference(expected[0], expected[1]) > 1e-4, "it depends on its input"
 
 
 def test_the_table_has_the_smallest_model_of_every_family():
