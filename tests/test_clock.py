@@ -8,12 +8,23 @@ from lightning_prune import clock
 CPU = torch.device("cpu")
 
 
-def test_sides_take_turns(monkeypatch):
-    # a look at either side, then three rounds
-    times = iter([1.0, 1.0, 2.0, 5.0, 9.0, 4.0, 3.0, 6.0])
-    monkeypatch.setattr(clock, "seconds", lambda side, calls, device: next(times))
+def test_sides_take_turns_in_changing_order(monkeypatch):
+    seen = []
     sides = [lambda: None, lambda: None]
-    assert clock.by_turns(sides, 3, CPU) == [[2.0, 9.0, 3.0], [5.0, 4.0, 6.0]]
+
+    def seconds(side, calls, device):
+        seen.append(sides.index(side))
+        return len(seen) + 10.0 * sides.index(side)  # when it ran, and which it was
+
+    monkeypatch.setattr(clock, "seconds", seconds)
+    taken = clock.by_turns(sides, 20, CPU)
+    looks, rounds = seen[:2], [seen[at : at + 2] for at in range(2, len(seen), 2)]
+    assert looks == [0, 1]
+    assert all(sorted(order) == [0, 1] for order in rounds)
+    assert {tuple(order) for order in rounds} == {(0, 1), (1, 0)}
+    for place, times in enumerate(taken):
+        assert len(times) == 20
+        assert [seen[int(t - 10 * place) - 1] for t in times] == [place] * 20
 
 
 def test_the_fastest_of_rounds_counts(monkeypatch):
