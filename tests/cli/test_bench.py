@@ -143,6 +143,7 @@ def test_a_mistake_is_answered_in_one_line(arguments: str, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_finished_is_said(filters: Path, tmp_path: Path, capsys):
     (tmp_path / "config.yaml").write_text((filters / "config.yaml").read_text())
     with pytest.raises(SystemExit):

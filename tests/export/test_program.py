@@ -63,6 +63,7 @@ class Two(nn.Module):
         return {"sum": out + second, "parts": (out, second)}
 
 
+@pytest.mark.slow
 def test_several_inputs(tmp_path):
     x, y = torch.randn(5, 4), torch.randn(5, 3)
     for example in ((x, y), {"second": y, "first": x}):

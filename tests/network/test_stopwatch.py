@@ -121,6 +121,7 @@ def test_maps_keep_their_order_in_memory():
     assert use.side(2, 3).args[0].is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_model_or_of_random_streams_changes():
     model = net().train()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

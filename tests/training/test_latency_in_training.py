@@ -54,6 +54,7 @@ def test_tables_are_measured_once_and_every_event_counts_in_them(monkeypatch):
     assert set(tables.layers) == {"net.0", "net.1", "net.5", "net.6", "net.10"}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_counts_in_the_tables_of_its_checkpoint(tmp_path, monkeypatch):
     keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     straight = fit(pruning(), seed=0, callbacks=[keep])
@@ -73,6 +74,7 @@ def test_tables_may_be_given(monkeypatch):
     assert callback.state_dict()["latency"] == tables.to_dict()
 
 
+@pytest.mark.slow
 def test_tables_of_a_checkpoint_are_not_asked_for_by_another_measure(tmp_path):
     keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     fit(pruning(), seed=0, callbacks=[keep])

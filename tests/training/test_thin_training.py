@@ -47,6 +47,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.slow
 def test_training_goes_on_as_with_masks(name):
     """In float64 the weights are those of the masked run, where those are not zero."""
 
