@@ -23,6 +23,7 @@ from lightning_prune.thinning.attention import SlimAttention
 
 # torch has no nested tensors for some of the encoders, and a word on those of others
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors"),
 ]

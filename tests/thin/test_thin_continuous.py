@@ -25,6 +25,7 @@ from lightning_prune.thinning import thin_out
 
 # torch among itself, at the first use of jvp; torchdyn where a flow has no tolerances to set
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
     pytest.mark.filterwarnings("ignore:Setting tolerances"),
 ]
