@@ -8,8 +8,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from lightning_prune.allocations import Candidate, OverBudgetError, Selection, allocate
-from lightning_prune.criteria import Criterion, Regrowth
+from lightning_prune.allocations import (
+    Candidate,
+    OverBudgetError,
+    Selection,
+    Threshold,
+    allocate,
+)
+from lightning_prune.criteria import Criterion, DataCriterion, Magnitude, Random, Regrowth
 from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method
 from lightning_prune.network.groups import Group
@@ -66,6 +72,19 @@ def select(
             f"this method, and with its floors the smallest reachable keep is {least:.4f}."
         ) from None
     return _rescaled(method.criterion, chosen)
+
+
+def stand_in(method: Method) -> Method:
+    """A method that says without data what the other one can reach.
+
+    What is out of reach depends on structure and allocation; where a structure's costs go by the
+    number of units, not on scores at all.
+    """
+    if method.structure.counted:
+        return dataclasses.replace(method, criterion=Random(), allocation=Threshold())
+    if isinstance(method.criterion, DataCriterion | Regrowth):
+        return dataclasses.replace(method, criterion=Magnitude())
+    return method
 
 
 def restart(selection: Selection, method: Method) -> dict[nn.Parameter, Tensor]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from lightning_prune.cli.checks import short
 from lightning_prune.cli.experiment import Experiment
 from lightning_prune.cli.manifest import Manifest
 from lightning_prune.cli.scores import Scores
+from lightning_prune.cli.speed import usable_device
 from lightning_prune.evaluation.size import first_sample
 from lightning_prune.export import (
     Exported,
@@ -58,7 +58,7 @@ def ship(
     Raises:
         ValueError: The checkpoint is of another network, or the device is not there.
     """
-    place = _device(device)
+    place = usable_device(device)
     with open_dict(cfg):
         cfg.trainer.accelerator = "cpu" if place.type == "cpu" else "gpu"
     experiment = Experiment(cfg, folder)
@@ -185,13 +185,3 @@ def _export(  # noqa: PLR0913
 
 def _onnx(opset: int | None) -> Callable[..., Exported]:
     return lambda net, example, path, **how: export_onnx(net, example, path, opset=opset, **how)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        place = torch.device(name)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        why = " ".join(str(error).split()).split(". ")[0]
-        raise ValueError(f"The device {name!r} cannot be used here: {why}.") from None
-    return place

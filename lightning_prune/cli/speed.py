@@ -32,7 +32,7 @@ def measured(
     Raises:
         ValueError: There is no such device here.
     """
-    place = _device(device)
+    place = usable_device(device)
     models = {name: model.eval().to(place) for name, model in subject.models.items()}
     sizes = {name: count_size(model, subject.example) for name, model in models.items()}
     speeds = measure_speed(
@@ -106,7 +106,12 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: There is none here.
+    """
     try:
         place = torch.device(name)
         torch.empty(0, device=place)

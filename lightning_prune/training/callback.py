@@ -14,7 +14,7 @@ from lightning_prune.network.samples import Amount
 from lightning_prune.prune import Loss
 from lightning_prune.schedules import Schedule
 from lightning_prune.structures import Measure
-from lightning_prune.training import checks
+from lightning_prune.training import advice, checks
 from lightning_prune.training.arguments import check_arguments
 from lightning_prune.training.optimizers import raw_optimizer
 from lightning_prune.training.position import count_epoch
@@ -139,7 +139,7 @@ class Pruning(pl.Callback):
         prunings = [c for c in trainer.callbacks if isinstance(c, Pruning)]  # type: ignore[attr-defined]
         others = [callback._run for callback in prunings if callback is not self]
         self._run.begin(trainer, pl_module, self.layers, others)
-        checks.warn_of_early_choices(self.schedule, trainer)
+        advice.warn_of_early_choices(self.schedule, trainer)
         self.history.open(
             trainer,
             self.folder,
@@ -154,7 +154,7 @@ class Pruning(pl.Callback):
         checks.check_reach(self.schedule, trainer)
         if self.method is not None:
             checks.check_optimizers(trainer)
-        checks.warn_of_plain_loader(trainer)
+        advice.warn_of_plain_loader(trainer)
         self._run.join(trainer)
 
     def on_train_batch_start(

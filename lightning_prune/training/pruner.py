@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Iterator, Mapping
@@ -11,9 +10,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_prune.account import report
-from lightning_prune.allocations import Selection, Threshold
+from lightning_prune.allocations import Selection
 from lightning_prune.bounds import foresee, measure_bounds, measure_errors
-from lightning_prune.criteria import DataCriterion, Magnitude, Random, Regrowth
+from lightning_prune.criteria import DataCriterion
 from lightning_prune.fold import fold_constants
 from lightning_prune.lowrank import remembered
 from lightning_prune.methods import Method
@@ -25,7 +24,7 @@ from lightning_prune.network.statistics import norms_with_statistics, renew_stat
 from lightning_prune.prune import Loss, recalibrates, watch
 from lightning_prune.report import PruneReport
 from lightning_prune.schedules import Schedule
-from lightning_prune.selection import restart, select, write
+from lightning_prune.selection import restart, select, stand_in, write
 from lightning_prune.structures import Measure
 from lightning_prune.training.checks import check_still_zero
 from lightning_prune.training.forward import (
@@ -211,12 +210,7 @@ class Pruner:
             return
         network.offer_example(*example_forward(trainer, trainer.lightning_module, batch))
         self._time(trainer, network, batch)
-        method = self.method
-        if method.structure.counted:  # what is out of reach does not depend on scores
-            method = dataclasses.replace(method, criterion=Random(), allocation=Threshold())
-        elif isinstance(method.criterion, DataCriterion | Regrowth):
-            method = dataclasses.replace(method, criterion=Magnitude())
-        select(network, method, min(schedule.targets().values()), self.measure)
+        select(network, stand_in(self.method), min(schedule.targets().values()), self.measure)
 
     def resume(
         self,

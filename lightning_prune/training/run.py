@@ -14,7 +14,7 @@ from lightning_prune.methods import Method
 from lightning_prune.network.layers import LayerFilter
 from lightning_prune.network.network import Network
 from lightning_prune.schedules import Schedule
-from lightning_prune.training import checks
+from lightning_prune.training import advice, checks
 from lightning_prune.training.event import perform
 from lightning_prune.training.events import EventLog
 from lightning_prune.training.hold import Hold
@@ -140,7 +140,7 @@ class Run:
         if batch_idx > 0 and not self.held.stepped:  # gradients are being accumulated
             return
         if self.rewind and self.snapshot is None and now >= self.rewind.to:
-            checks.warn_of_late_snapshot(self.rewind.to, now, self.schedule.unit)
+            advice.warn_of_late_snapshot(self.rewind.to, now, self.schedule.unit)
             self.snapshot = self.rewind.capture(trainer, module)
         if (due := self.schedule.due(self.last, now)) is not None:
             perform(self, trainer, batch, *due)
