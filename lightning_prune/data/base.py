@@ -1,12 +1,14 @@
 """What the image data modules have in common."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from lightning_prune.data.augmentation import CropFlip
 from lightning_prune.data.images import TensorImages, channel_statistics
+from lightning_prune.data.mixed import MixedCorruptions
 from lightning_prune.data.module import ResumableData
 from lightning_prune.data.split import stratified_split
 
@@ -29,6 +31,7 @@ class ImageData(ResumableData, ABC):
         name: What the set is called in messages.
         classes: Number of classes.
         shape: Channels, height and width of an image.
+        peak: The value of white.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -37,6 +40,7 @@ class ImageData(ResumableData, ABC):
     name: str
     classes: int
     shape: tuple[int, int, int]
+    peak: ClassVar[float] = 255
 
     def __init__(
         self, validation: float = 0.2, augment: CropFlip | None = None, **options: Any
@@ -66,12 +70,18 @@ class ImageData(ResumableData, ABC):
             rows, split_off = stratified_split(labels, self.validation, seed=0)
             self.mean, self.std = channel_statistics(images, rows)
             self.sets["train"] = TensorImages(
-                images, labels, rows, self.mean, self.std, self.augment, self.seed
+                images, labels, rows, self.mean, self.std, self.augmentation(), self.seed
             )
             self.sets["val"] = TensorImages(images, labels, split_off, self.mean, self.std)
         if "test" not in self.sets and stage in (None, "test"):
             images, labels = self.checked(*self.read(train=False))
             self.sets["test"] = TensorImages(images, labels, None, self.mean, self.std)
+
+    def augmentation(self) -> CropFlip | None:
+        """The augmentation, told which value is white if it needs to know."""
+        if isinstance(self.augment, MixedCorruptions):
+            return replace(self.augment, peak=self.peak)
+        return self.augment
 
     def checked(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Refuse images and labels that do not belong together or to this data set."""

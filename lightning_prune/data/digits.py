@@ -27,6 +27,7 @@ class Digits(ImageData):
     name = "Digits"
     classes = 10
     shape = (1, 8, 8)
+    peak = 16
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

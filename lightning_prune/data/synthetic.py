@@ -21,6 +21,7 @@ class Synthetic(ImageData):
         samples: Images in the training set, validation included.
         test_samples: Images in the test set.
         noise: Standard deviation of the noise; that of the patterns is 1.
+        pixels: Whether images are bytes, as photographs are, of a mean grey and 32 levels for 1.
         options: The arguments of `ImageData`: batch_size, workers, seed, validation, augment,
             drop_last.
 
@@ -37,6 +38,7 @@ class Synthetic(ImageData):
         samples: int = 1024,
         test_samples: int = 256,
         noise: float = 1.0,
+        pixels: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -48,9 +50,10 @@ class Synthetic(ImageData):
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.classes, self.noise = classes, noise
         self.samples, self.test_samples = samples, test_samples
+        self.pixels = pixels
 
     def read(self, train: bool) -> tuple[Tensor, Tensor]:
-        """Make the training or the test set: float32 images."""
+        """Make the training or the test set: float32 images, or bytes."""
         generator = torch.Generator().manual_seed(self.seed % 2**63)
         patterns = torch.randn(self.classes, *self.shape, generator=generator)
         if not train:  # other noise over the same patterns
@@ -58,4 +61,7 @@ class Synthetic(ImageData):
         count = self.samples if train else self.test_samples
         labels = torch.arange(count) % self.classes
         noise = torch.randn(count, *self.shape, generator=generator)
-        return patterns[labels] + self.noise * noise, labels
+        images = patterns[labels] + self.noise * noise
+        if self.pixels:
+            images = (128 + 32 * images).clamp(0, 255).to(torch.uint8)
+        return images, labels
