@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lightning_prune.prune import prune
     from lightning_prune.report import PruneReport
     from lightning_prune.schedules import Constant, Geometric, Grid, OneShot, Polynomial, Steps
-    from lightning_prune.table import curves
+    from lightning_prune.table import curves, shifts
     from lightning_prune.thinning import thin
     from lightning_prune.training.callback import Pruning
     from lightning_prune.training.migration import from_model_pruning
@@ -63,6 +63,7 @@ _HOMES = {
     "methods": "methods",
     "prune": "prune",
     "save_thin": "export",
+    "shifts": "table",
     "thin": "thinning",
 }
 
@@ -94,6 +95,7 @@ __all__ = [
     "methods",
     "prune",
     "save_thin",
+    "shifts",
     "thin",
 ]
 

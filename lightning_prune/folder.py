@@ -134,9 +134,12 @@ class RunFolder:
 
     def write_rows(self, rows: Sequence[Mapping[str, Any]]) -> Path:
         """`rows.csv`: what the run adds to the table of a sweep, one row an event."""
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        lines = [[row.get(column) for column in columns] for row in rows]
-        return self._write_csv("rows.csv", columns, lines)
+        return self.write_table("rows.csv", rows)
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """A csv file with a column for every key, in the order in which they first appear."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        return self._write_csv(name, columns, [[row.get(key) for key in columns] for row in rows])
 
     def write_status(self, status: str, **parts: Any) -> None:
         """`run.json`: how far the run is (`running`, `finished`, `failed`), and more about it."""

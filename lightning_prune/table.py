@@ -56,6 +56,52 @@ def curves(folder: str | os.PathLike[str]) -> DataFrame:
     return frame.reindex(columns=[*COLUMNS, *metrics, *settings, *CLOSING])
 
 
+def shifts(folder: str | os.PathLike[str]) -> DataFrame:
+    """Every network of every finished run on every distribution that it was tested on, a row each.
+
+    Arguments:
+        folder: Of a sweep, of a run, or of several of them, run with `evaluation=corruptions` or
+            another evaluation.
+
+    Returns:
+        A frame sorted by run, in the order of the networks and distributions, with the columns
+
+        - `run`, `method`, `seed`, `measure` and one for every setting, as of `curves`;
+        - `network` (`dense`, `control`, `separate` or `pruned`), and of pruned ones `event`,
+          `keep_target` and `keep`;
+        - `distribution`, `severity` (0 to 5), `side` (`train`: the training has seen it);
+        - every metric, as of `lightning_prune.evaluation.evaluate_shifts`;
+        - `identity` and `command`, as of `curves`.
+
+    Raises:
+        FileNotFoundError: The folder does not exist, or no run in it was evaluated.
+    """
+    import pandas as pd
+
+    root = Path(folder)
+    tables = []
+    for run in find_runs(root):
+        if not ((run / "shifts.csv").is_file() and (run / "rows.csv").is_file()):
+            continue
+        rows, table = pd.read_csv(run / "rows.csv"), pd.read_csv(run / "shifts.csv")
+        if not rows.size or not table.size:
+            continue
+        told = rows.iloc[0]
+        settings = [c for c in rows.columns if "/" not in c and c not in (*COLUMNS, *CLOSING)]
+        before = {name: told[name] for name in ("method", "seed", "measure", *settings)}
+        table = pd.DataFrame(before, index=table.index).join(table)
+        table.insert(0, "run", run.relative_to(root).as_posix())
+        tables.append(table.assign(**{name: told[name] for name in CLOSING}))
+    if not tables:
+        raise FileNotFoundError(
+            f"No finished run in {root} was evaluated on shifted data; run the same command again "
+            "with evaluation=corruptions, which trains nothing anew."
+        )
+    frame = pd.concat(tables, ignore_index=True)
+    last = [column for column in frame.columns if column not in CLOSING]
+    return frame.reindex(columns=[*last, *CLOSING])
+
+
 def points(frame: DataFrame) -> DataFrame:
     """The rows that are points of a curve: one for every run and budget.
 

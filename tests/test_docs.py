@@ -59,6 +59,7 @@ def test_the_page_of_configuration_names_every_key(checkout: Path):
                 "continuous_depth",
                 "low_rank",
                 "thin",
+                "beyond_accuracy",
             )
         ),
     ],

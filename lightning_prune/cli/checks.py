@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -74,9 +76,22 @@ def _check_numbers(cfg: DictConfig) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} is a whole number from {least} on, not {value!r}.")
+    _check_evaluation(cfg.get("evaluation") or {})
     # latency tables that were measured before are an object
     if isinstance(cfg.measure, str) and cfg.measure not in ("params", "macs", "latency"):
         raise ValueError(f"measure is 'params' or 'macs' or 'latency', not {cfg.measure!r}.")
+
+
+def _check_evaluation(asked: Mapping[str, Any]) -> None:
+    for name, least in {"images": 1, "noise": 0, "draws": 1, "features": 0, "separate": 0}.items():
+        value = asked.get(name)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or value < least
+        ):
+            raise ValueError(f"evaluation.{name} is a whole number from {least} on, not {value!r}.")
+    delta = asked.get("delta", 0.0)
+    if isinstance(delta, bool) or not isinstance(delta, int | float) or not delta >= 0:
+        raise ValueError(f"evaluation.delta is a number from 0 on, not {delta!r}.")
 
 
 def _check_schedule(cfg: DictConfig) -> None:
@@ -93,6 +108,9 @@ def _check_schedule(cfg: DictConfig) -> None:
 
 def _check_data(cfg: DictConfig) -> None:
     name = cfg.data._target_.rpartition(".")[2]
+    mixed = "names" in (cfg.data.get("augment") or {})
+    if mixed and ("source" in cfg.data or "channels" not in cfg.get("dataset", {})):
+        raise ValueError(f"augment=robust corrupts images for classification, and {name} has none.")
     if "path" in cfg.data:
         _check_path(name, cfg.data.path)
     if "root" not in cfg.data or cfg.data.get("download"):

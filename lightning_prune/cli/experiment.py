@@ -86,6 +86,18 @@ class Experiment:
         self.quiet = sweep is not None
         if sweep is not None and cfg.share:
             self._share(sweep)
+        self.separate = self._apart(sweep)
+
+    def _apart(self, sweep: Path | None) -> Experiment | None:
+        """A dense network of another seed, if one is to be compared with: shared by its seed."""
+        seed = (self.cfg.get("evaluation") or {}).get("separate")
+        if seed is None or seed == self.cfg.seed or min(self.schedule.targets()) == 0:
+            return None
+        cfg = copy.deepcopy(self.cfg)
+        with open_dict(cfg):
+            cfg.update(seed=seed, share=True)
+            cfg.evaluation.separate = None
+        return Experiment(cfg, self.folder, sweep or self.folder)
 
     def _share(self, sweep: Path) -> None:
         """The dense phase, if there is one, and the control have folders of their own."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # changes where a run writes, what it prints or whether it is trained, but no number of it
-OUTPUT = {"name", "ckpt_path", "logger", "control", "share", "redo", "hydra"}
+OUTPUT = {"name", "ckpt_path", "logger", "control", "share", "redo", "hydra", "evaluation"}
 # of trainer, task, data: where it runs and how fast
 MACHINE = {
     "accelerator", "devices", "num_nodes", "strategy", "threads", "workers", "num_workers",
@@ -28,19 +28,38 @@ DIGITS = 12
 
 
 def settings(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config; the data folder stays a reference, since it is the machine's."""
+    """The resolved config; data folders stay references, since they are the machine's."""
     plain = OmegaConf.to_container(cfg, resolve=True)
     raw = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(plain, dict)
     assert isinstance(raw, dict)
-    if "root" in plain["data"]:
-        plain["data"]["root"] = raw["data"]["root"]
+    _refer(plain["data"], raw["data"])
+    for name, shift in _shifts(plain).items():
+        _refer(shift, _shifts(raw)[name])
     return {str(key): value for key, value in plain.items()}
+
+
+def _shifts(config: dict) -> dict[str, Any]:
+    """By name; configs of earlier versions have none."""
+    return (config.get("evaluation") or {}).get("shifts") or {}
+
+
+def _refer(resolved: dict, written: dict) -> None:
+    if "root" in resolved:
+        resolved["root"] = written["root"]
 
 
 def run_identity(cfg: DictConfig) -> str:
     """12 hexadecimal digits: equal for configs that describe the same numbers."""
     return _hash(_essence(settings(cfg), OUTPUT))
+
+
+def evaluation_identity(cfg: DictConfig) -> str | None:
+    """Equal for evaluations that measure the same; None where nothing is asked for."""
+    asked = settings(cfg).get("evaluation") or {}
+    if not any(asked.get(name) for name in ("shifts", "noise", "features")):
+        return None
+    return _hash(_essence(asked, set()))
 
 
 def control_identity(cfg: DictConfig, times: Mapping[int, float], unit: str) -> str:

@@ -17,10 +17,12 @@ from lightning_prune.cli.sweep import Sweep
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from pandas import DataFrame
+    from rich.console import Console
     from rich.table import Table
 
 
 WIDE = 200  # characters in a line
+SIDES = ("nominal", "train_mean", "train_min", "test_mean", "test_min")
 BUDGETS = 8  # columns that a reader takes in at once
 
 
@@ -57,6 +59,9 @@ class SweepOutcome(Callback):
                 plot_curves(frame, sweep.root / "curves.png")
             where = f"table: {short(sweep.root / 'table.csv')}, plot: curves.png beside it"
             console.print(where, highlight=False, soft_wrap=True)
+            if plot := show_potentials(sweep.root, config.evaluation.delta, console):
+                where = f"shifted data: {short(plot)} and table_shifts.csv beside it"
+                console.print(where, highlight=False, soft_wrap=True)
         if failures:
             print(f"{len(failures)} of the runs are broken:", file=sys.stderr)
             for name, sentence in failures.items():
@@ -109,6 +114,61 @@ def outcome_table(summary: DataFrame, frame: DataFrame) -> Table:
             *(str(name) for name in names),
             *scores,
             _score(control["control"], control["control_std"]),
+        )
+    return table
+
+
+def show_potentials(root: Path, delta: float, console: Console) -> Path | None:
+    """Prune potentials of what was tested on shifted data, as a table and a plot.
+
+    Arguments:
+        root: Of the sweep, or of a run.
+        delta: Share of samples that may be wrong more often than with the dense network.
+        console: Where the table goes.
+
+    Returns:
+        The plot; None where nothing was evaluated, or there is nothing to compare.
+    """
+    from lightning_prune.evaluation import potentials, summarise_potentials
+    from lightning_prune.plots import plot_potentials
+    from lightning_prune.table import shifts
+
+    try:
+        frame = shifts(root)
+    except FileNotFoundError:  # nothing was evaluated
+        return None
+    if not {"pruned", "dense"} <= set(frame["network"]):
+        return None
+    found = potentials(frame, delta=delta)
+    console.print(potential_table(summarise_potentials(found), delta))
+    run = (root / "shifts.csv").is_file()
+    if not run:
+        frame.to_csv(root / "table_shifts.csv", index=False, lineterminator="\n")
+    plot = (root / "plots" if run else root) / "potentials.png"
+    plot_potentials(found, plot)
+    return plot
+
+
+def potential_table(summary: DataFrame, delta: float) -> Table:
+    """Curves by sides: the largest sparsity within `delta` of the dense network's accuracy."""
+    from rich.table import Table
+
+    table = Table(
+        title=f"prune potential: largest sparsity that loses at most {delta:g}",
+        caption="test: distributions that the training has not seen; mean and smallest over them, "
+        "mean ± standard deviation over seeds",
+        pad_edge=False,
+    )
+    columns = list(summary.columns)
+    by = columns[: columns.index("nominal")]
+    for name in by:
+        table.add_column(name)
+    shown = [name for name in SIDES if summary[name].notna().any()]
+    for name in shown:
+        table.add_column(name.replace("_", " "), justify="right")
+    for _, row in summary.iterrows():
+        table.add_row(
+            *(str(row[name]) for name in by), *(_score(row[n], row[f"{n}_std"]) for n in shown)
         )
     return table
 

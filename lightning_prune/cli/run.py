@@ -12,10 +12,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_prune.cli.experiment import Experiment
-from lightning_prune.cli.identity import settings
+from lightning_prune.cli.identity import evaluation_identity, settings
 from lightning_prune.cli.pictures import analyse
 from lightning_prune.cli.scores import Scores
-from lightning_prune.cli.stages import first_process, prepare, train_all
+from lightning_prune.cli.shifts import check_evaluation, evaluate, pending
+from lightning_prune.cli.stages import first_process, prepare, train_all, train_dense
 from lightning_prune.cli.summary import draw, finish, show
 from lightning_prune.cli.surface import check_surface, measure_surface
 from lightning_prune.folder import RunFolder
@@ -44,6 +45,7 @@ def run(cfg: DictConfig, folder: Path, sweep: Path | None = None) -> float | Non
     with quiet(), threads(cfg.threads):
         experiment = Experiment(cfg, folder, sweep)
         check_surface(experiment)
+        check_evaluation(experiment)
         start = prepare(experiment)
         results = RunFolder(folder)
         if first_process():
@@ -60,10 +62,30 @@ def run(cfg: DictConfig, folder: Path, sweep: Path | None = None) -> float | Non
         report = analyse(results, experiment, scores, report)
         if cfg.flatness:
             report = measure_surface(results, experiment, scores, report)
+        report = evaluate(results, experiment, scores, report)
         if sweep is None:
             show(report, folder)
     metric = report["extra"].get("main_metric")
     return report["final"]["metrics"].get(metric)
+
+
+def evaluate_finished(cfg: DictConfig, folder: Path, sweep: Path) -> bool:
+    """Evaluate a finished run on what is asked for now and was not asked for then.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    if evaluation_identity(cfg) is None:
+        return False
+    with quiet(), threads(cfg.threads):
+        experiment, results = Experiment(cfg, folder, sweep), RunFolder(folder)
+        if not pending(experiment, results):
+            return False
+        check_evaluation(experiment)
+        if experiment.separate is not None:
+            train_dense(experiment.separate)
+        evaluate(results, experiment, Scores(experiment), results.read_report())
+    return True
 
 
 def begin(results: RunFolder, experiment: Experiment) -> None:

@@ -84,11 +84,11 @@ def train_all(experiment: Experiment, start: Path | None) -> bool:
     """
     before = experiment.before
     if before.shared and start is None:
-        with alone(before.folder, "the dense network"):
-            if not _whole(before.dense):
-                train(experiment, before, _latest(before))
+        train_dense(experiment)
         start = before.dense
     train(experiment, experiment.pruned, start)
+    if experiment.separate is not None:
+        train_dense(experiment.separate)
     if not has_control(experiment):
         return False
     control = experiment.control
@@ -100,6 +100,14 @@ def train_all(experiment: Experiment, start: Path | None) -> bool:
             dense = before.dense if before.dense.is_file() else None
             train(experiment, control, _latest(control) or dense)
     return True
+
+
+def train_dense(experiment: Experiment) -> None:
+    """Train the shared dense network, unless another run did."""
+    before = experiment.before
+    with alone(before.folder, "the dense network"):
+        if not _whole(before.dense):
+            train(experiment, before, _latest(before))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lightning_prune.cli.checks import check, short
-from lightning_prune.cli.identity import run_identity
+from lightning_prune.cli.identity import evaluation_identity, run_identity
 from lightning_prune.folder import COLUMNS, RunFolder, find_runs
 
 if TYPE_CHECKING:
@@ -60,13 +60,15 @@ class Sweep:
         with FileLock(folder / ".lock"):  # the same run twice in one command is done once
             before, identity = results.read_status(), run_identity(cfg)
             same = before.get("identity") == identity and not cfg.redo
-            if same and before["status"] == "finished":
-                self._say(f"{self._label()}: finished already")
-                return before["metric"]
+            finished = same and before["status"] == "finished"
             started = time.time()
-            if same and any((folder / "checkpoints").glob("*.ckpt")):
+            if same and not finished and any((folder / "checkpoints").glob("*.ckpt")):
                 cfg.ckpt_path = "last"
             try:
+                if finished:
+                    told = "evaluated" if self._again(cfg, folder) else "finished already"
+                    self._say(f"{self._label()}: {told}")
+                    return before["metric"]
                 self._check(cfg, folder)
                 results.write_status("running", identity=identity)
                 metric = self._train(cfg, folder)
@@ -82,6 +84,14 @@ class Sweep:
         self.collect()
         self._say(f"{self._label()}: {_told(results.read_report())}, {seconds:.0f} s")
         return metric
+
+    def _again(self, cfg: DictConfig, folder: Path) -> bool:
+        """Evaluate a finished run on what was not asked for before; whether there was any."""
+        if evaluation_identity(cfg) is None:
+            return False
+        from lightning_prune.cli.run import evaluate_finished
+
+        return evaluate_finished(cfg, folder, self.root)
 
     def _check(self, cfg: DictConfig, folder: Path) -> None:
         check(cfg, folder)
@@ -175,7 +185,7 @@ def swept_settings(overrides: list[str]) -> dict[str, str]:
     return {
         key: each.get_value_element_as_str()
         for key, each in given.items()
-        if key not in UNTOLD and not key.startswith(("hydra", "data.root"))
+        if key not in UNTOLD and not key.startswith(("hydra", "data.root", "evaluation"))
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -43,13 +44,35 @@ def job(cfg: DictConfig) -> float | None:
         return Sweep.current(cfg.name).run(cfg, folder)
     try:
         check(cfg, folder)
-        from lightning_prune.cli.run import run
-
-        return run(cfg, folder)
+        return alone(cfg, folder, list(hydra_config.overrides.task))
     except Exception as error:
         with contextlib.suppress(OSError):
             os.removedirs(folder)  # only what is empty
         refuse(error)
+
+
+def alone(cfg: DictConfig, folder: Path, overrides: list[str]) -> float | None:
+    """A run of its own, which leaves the same rows as one of a sweep."""
+    from lightning_prune.cli.identity import run_identity
+    from lightning_prune.cli.rows import rows
+    from lightning_prune.cli.run import run
+    from lightning_prune.cli.stages import first_process
+    from lightning_prune.folder import RunFolder
+
+    started = time.time()
+    metric = run(cfg, folder)
+    if first_process():
+        results, identity, ended = RunFolder(folder), run_identity(cfg), time.time()
+        results.write_rows(rows(results.read_report(), overrides, identity))
+        told = {"metric": metric, "seconds": ended - started, "ended": ended}
+        results.write_status("finished", identity=identity, **told)
+        if (folder / "shifts.csv").is_file():
+            from rich.console import Console
+
+            from lightning_prune.cli.outcome import show_potentials
+
+            show_potentials(folder, cfg.evaluation.delta, Console())
+    return metric
 
 
 def main() -> None:

@@ -138,7 +138,7 @@ def test_defaults_are_those_of_the_classes():
 def test_every_experiment_runs_in_debug(name: str, tmp_path: Path):
     cfg = compose(
         "train", f"experiment={name}", "trainer=debug", "data=synthetic", "logger=none",
-        "data.batch_size=8", "data.samples=32", "data.test_samples=8",
+        "data.batch_size=8", "data.samples=32", "data.test_samples=8", "data.pixels=true",
     )  # fmt: skip
     assert cfg.name == name, "an experiment's name is its folder's, and its file's"
     run(cfg, tmp_path)

@@ -27,7 +27,7 @@ QUICK = {
     "paper/gaussians": "data.samples=128",
 }
 LONGER = (
-    "gaussians_spiral", "spirals", "digits", "paper/gaussians", "circles", "spiral_arms",
+    "gaussians", "gaussians_spiral", "spirals", "digits", "paper/gaussians", "circles", "spiral_arms",
     "paper/moons", "power", "miniboone",
 )  # fmt: skip
 # of the papers' networks, which are built without memory

@@ -10,6 +10,7 @@ from subject import differences
 from torch import distributed
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.multiprocess,
     pytest.mark.skipif(
         not (distributed.is_available() and distributed.is_gloo_available()),

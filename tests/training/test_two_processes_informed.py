@@ -16,6 +16,7 @@ from lightning_prune import OneShot, Pruning, Samples, methods
 from lightning_prune.criteria import DataCriterion, SyntheticCriterion
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.multiprocess,
     pytest.mark.skipif(
         not (distributed.is_available() and distributed.is_gloo_available()),
