@@ -16,7 +16,7 @@ TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := -m pytest -rs -p no:cacheprovider
 SPREAD := -n $(WORKERS) --dist worksteal
 
-.PHONY: env demo test test-fast test-oldest check format bench docs clean help
+.PHONY: env browser demo test test-fast test-oldest check format bench docs clean help
 
 env: $(READY)  ## set up .venv once, with byte-compiled packages
 $(READY): pyproject.toml
@@ -24,6 +24,14 @@ $(READY): pyproject.toml
 	  $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv; fi
 	$(UV) sync --quiet --compile-bytecode
 	@touch $@
+
+browser:  ## Debian's Chromium and its driver, for the tests of report pages in a browser
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then root=; else root="sudo -n"; fi; \
+	$$root apt-get update -qq && \
+	$$root apt-get install -qq -y --no-install-recommends chromium chromium-driver >/dev/null || \
+	{ echo "make browser: chromium and chromium-driver were not installed; that takes Debian's" \
+	  "apt-get, and root or sudo without a password." >&2; exit 1; }
 
 demo: env  ## train, prune and compare a small ResNet on digits (ARGS="..." are passed on)
 	$(BIN)/lightning-prune $(ARGS)

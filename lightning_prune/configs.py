@@ -13,6 +13,18 @@ HERE = Path(__file__).resolve().parent
 # in the wheel, or beside the package in a checkout
 CONF = next((p for p in (HERE / "conf", HERE.parent / "conf") if p.is_dir()), HERE / "conf")
 
+# changes where a run writes, what it prints or measures in the end, but no number of its training
+OUTPUT = {
+    "name", "ckpt_path", "logger", "control", "share", "redo", "hydra", "evaluation",
+}  # fmt: skip
+# of trainer, task, data: where it runs and how fast
+MACHINE = {
+    "accelerator", "devices", "num_nodes", "strategy", "threads", "workers", "num_workers",
+    "pin_memory", "persistent_workers", "prefetch_factor", "download", "default_root_dir",
+    "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing",
+}  # fmt: skip
+PATHS = {"root", "path"}
+
 
 def compose(name: str = "train", *overrides: str) -> DictConfig:
     """A config as the command line would build it, for notebooks and tests.

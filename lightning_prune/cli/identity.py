@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from lightning_prune.configs import MACHINE, OUTPUT, PATHS
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# changes where a run writes, what it prints or whether it is trained, but no number of it
-OUTPUT = {"name", "ckpt_path", "logger", "control", "share", "redo", "hydra", "evaluation"}
-# of trainer, task, data: where it runs and how fast
-MACHINE = {
-    "accelerator", "devices", "num_nodes", "strategy", "threads", "workers", "num_workers",
-    "pin_memory", "persistent_workers", "prefetch_factor", "download", "default_root_dir",
-    "log_every_n_steps", "enable_progress_bar", "enable_model_summary", "enable_checkpointing",
-}  # fmt: skip
-PATHS = {"root", "path"}
 # what the pruned network alone has
 PRUNING = {"method", "measure", "batches", "hold", "flatness"}
 DIGITS = 12

@@ -27,8 +27,8 @@ QUICK = {
     "paper/gaussians": "data.samples=128",
 }
 LONGER = (
-    "gaussians", "gaussians_spiral", "spirals", "digits", "paper/gaussians", "circles", "spiral_arms",
-    "paper/moons", "power", "miniboone",
+    "gaussians", "gaussians_spiral", "spirals", "digits", "paper/gaussians", "circles",
+    "spiral_arms", "paper/moons", "power", "miniboone",
 )  # fmt: skip
 # of the papers' networks, which are built without memory
 PARAMETERS = {
