@@ -25,9 +25,10 @@ COLUMNS = (
     Column("curve", "method"),
     Column("keep_target", "keep asked", ".3g"),
     Column("inputs", "inputs"),
-    *(Column(name, name.replace("_", " "), ".4f", ABOUT[name]) for name in MEASURES),
-    Column("accuracy_half", "accuracy \N{PLUS-MINUS SIGN} 95 %", ".4f", "over runs"),
-    Column("n", "n", ".0f", "runs"),
+    Column("accuracy", "accuracy", ".4f", ABOUT["accuracy"]),
+    Column("accuracy_half", "\N{PLUS-MINUS SIGN} 95 %", ".4f", "of the accuracy, over networks"),
+    *(Column(name, name.replace("_", " "), ".4f", ABOUT[name]) for name in MEASURES[1:]),
+    Column("n", "n", ".0f", "networks"),
 )
 SUMMARY = (
     Column("curve", "method"),
@@ -92,30 +93,36 @@ def behaviour(frame: DataFrame) -> DataFrame:
 
     from lightning_prune.evaluation.shift_points import NOMINAL, TEST
 
+    # of several events with one target the last one counts
+    where = ["run", "network", "keep_target", "distribution", "severity", "side"]
+    frame = frame.drop_duplicates(where, keep="last")
     nominal = frame["distribution"] == NOMINAL
     parts = {"nominal": frame[nominal], "shifted": frame[(frame["side"] == TEST) & ~nominal]}
-    tables = []
-    for inputs, part in parts.items():
-        if part.empty:
-            continue
-        names = [name for name in MEASURES if name in part.columns]
-        part = part.assign(curve=_named(part), keep_target=part["keep_target"].fillna(1.0))
-        by = ["curve", "keep_target"]
-        # shared dense networks are in the folders of many runs, and count once a seed
-        runs = part.groupby([*by, "run"], sort=False)[names].mean().reset_index()
-        runs = runs.merge(part[["run", "seed"]].drop_duplicates(), on="run")
-        other = runs["curve"].isin(_titles())
-        apart = runs[other].drop_duplicates([*by, "seed", *names])
-        runs = pd.concat([apart, runs[~other]])
-        means = runs.groupby(by, sort=False)[names].mean().reset_index()
-        table = means.merge(spread(runs, "accuracy", by), on=by)
-        table["accuracy_half"] = table["high"] - table["mean"]
-        tables.append(table.assign(inputs=inputs))
+    tables = [_means(part).assign(inputs=inputs) for inputs, part in parts.items() if len(part)]
     table = pd.concat(tables, ignore_index=True)
     table["first"] = ~table["curve"].isin(_titles())
     order = ["first", "curve", "keep_target", "inputs"]
     table = table.sort_values(order, ascending=[True, True, False, True], ignore_index=True)
     return table[[c.name for c in COLUMNS if c.name in table.columns]]
+
+
+def _means(part: DataFrame) -> DataFrame:
+    """Means of the measures over networks, and the interval of the accuracy."""
+    import pandas as pd
+
+    names = [name for name in MEASURES if name in part.columns]
+    by = ["curve", "keep_target"]
+    part = part.assign(curve=_named(part), keep_target=part["keep_target"].fillna(1.0))
+    runs = part.groupby([*by, "run"], sort=False)[names].mean().reset_index()
+    other = runs["curve"].isin(_titles())
+    # shared dense networks are in the folders of many runs, and count once
+    apart, pruned = runs[other].drop_duplicates([*by, *names]), runs[~other]
+    means = pd.concat([apart, pruned]).groupby(by, sort=False)[names].mean().reset_index()
+    # one that was trained apart can be that of all seeds, with which it does not agree alike
+    own = ["accuracy", *({"calibration"} & set(names))]
+    networks = pd.concat([apart.drop_duplicates([*by, *own]), pruned])
+    table = means.merge(spread(networks, "accuracy", by), on=by)
+    return table.assign(accuracy_half=table["high"] - table["mean"])
 
 
 def _titles() -> list[str]:

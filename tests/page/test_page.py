@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from pages import KEEPS, LAYERS, probes, report, shifts, sweep, write
+from markup import Page
+from pages import KEEPS, LAYERS, report, sweep, write
 
 from lightning_prune.page import write_report
-
-VOID = {"meta", "link", "br", "use", "input"}
-
-
-class Page(HTMLParser):
-    """Elements, their attributes and the text of a page; tags that do not match are noted."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.open, self.wrong = "", [], []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        self.wrong += self.open
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in VOID:
-            return
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag == name]
-
-    @property
-    def ids(self) -> list[str]:
-        return [each["id"] for _, each in self.elements if each.get("id")]
 
 
 @pytest.fixture(scope="module")
@@ -208,72 +170,6 @@ def test_unreadable_and_repeated_runs_are_named_on_the_page(tmp_path: Path):
     assert "its report.json is torn, or another program's" in text
     assert "1 run was found again and counted once" in text
     assert "6 runs of 2 methods" in text
-
-
-@pytest.mark.slow
-def test_shifts_and_probes_have_their_place(tmp_path: Path):
-    root = sweep(tmp_path / "s", methods=("magnitude",))
-    for folder in (root / "method=magnitude").iterdir():
-        shifts(folder)
-        probes(folder)
-    path = write_report(root, tmp_path / "r", delta=0.055)
-    tables = tmp_path / "r" / "tables"
-    found = pd.read_csv(tables / "g1-shifted.csv").groupby("distribution")["potential"].unique()
-    # on the nominal data a tenth of what is pruned is lost, under shift a fifth
-    assert found["nominal"].tolist() == pytest.approx([0.5])
-    assert found["fog"].tolist() == [0]
-    slopes = pd.read_csv(tables / "g1-excess-slopes.csv")
-    assert slopes["slope"].tolist() == pytest.approx([0.1])
-    behaviour = pd.read_csv(tables / "g1-behaviour.csv").set_index(
-        ["curve", "keep_target", "inputs"]
-    )
-    assert behaviour.loc[("(dense)", 1.0, "shifted"), "accuracy"] == pytest.approx(0.71)
-    assert behaviour.loc[("magnitude", 0.5, "nominal"), "accuracy"] == pytest.approx(0.86)
-    assert (behaviour["n"] == 3).all()
-    drawn = [each["id"] for each in Page(path).all("figure")]
-    assert {"g1-shifted", "g1-excess", "g1-noise-1", "g1-features-1"} < set(drawn)
-
-
-def test_bounds_are_shown_where_there_are_any(tmp_path: Path):
-    made = report()
-    layer = {"name": "net.fc", "bound_seen": 0.5, "bound": 1.25, "error": 0.25, "error_mean": 0.125}
-    made["bounds"] = {
-        "bound": 1.25,
-        "error": 0.25,
-        "held_out": 10,
-        "layers": [layer],
-        "vacuous": [],
-    }
-    write(tmp_path / "s" / "0", made)
-    text = Page(write_report(tmp_path / "s", tmp_path / "r")).text
-    assert "Bounds and errors by layer" in text
-    assert "1.25" in text
-
-
-@pytest.mark.slow
-def test_many_curves_are_drawn_as_bands(tmp_path: Path):
-    for number in range(210):
-        method = f"method{number % 3}"
-        made = report(method, keeps=(0.5, 0.1), layers=LAYERS[:1])
-        made["config"]["method"]["criterion"]["p"] = number
-        write(tmp_path / "s" / f"{number:03}", made)
-    path = write_report(tmp_path / "s", tmp_path / "r")
-    text = " ".join(Page(path).text.split())
-    assert "200 of 210 curves are drawn one by one; where the means of the other 10 lie" in text
-    assert "Colours and dashes stand for methods." in text
-    assert "One run a point, so without a band of confidence." in text
-    assert len(pd.read_csv(tmp_path / "r" / "tables" / "g1-keep.csv")) == 420
-    assert "too many curves" in text
-
-
-def test_deep_networks_have_a_map_of_all_layers(tmp_path: Path):
-    names = tuple(
-        f"net.encoder.layers.{n}.attention.self.projection_{k}" for n in range(33) for k in "qk"
-    )
-    write(tmp_path / "s" / "0", report(layers=names))
-    path = write_report(tmp_path / "s", tmp_path / "r")
-    labels = re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text())
-    assert sum("projection_" in label for label in labels) == 66
 
 
 def test_a_negative_margin_is_refused(tmp_path: Path):
