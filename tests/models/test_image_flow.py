@@ -18,6 +18,8 @@ from lightning_prune.network.graph import build_graph
 from lightning_prune.solve import TIGHT, Solver
 from lightning_prune.tasks.bits import bits_per_dim
 
+pytestmark = pytest.mark.slow
+
 
 def small(shape: tuple[int, int, int] = (1, 8, 8), **options) -> ImageFlow:
     torch.manual_seed(0)

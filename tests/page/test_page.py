@@ -12,6 +12,8 @@ from pages import KEEPS, LAYERS, report, sweep, write
 
 from lightning_prune.page import write_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,6 +13,8 @@ from pages import LAYERS, probes, report, shifts, sweep, write
 from lightning_prune.page import write_report
 from lightning_prune.page.shifts import behaviour
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_shifts_and_probes_have_their_place(tmp_path: Path):

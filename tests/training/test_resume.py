@@ -57,7 +57,14 @@ def test_a_run_resumed_in_a_new_process_is_the_uninterrupted_one(name, tmp_path)
     assert not any(wrong.values()), wrong
 
 
-@pytest.mark.parametrize("first", ["step=7-step", "step=8-step", "step=8-val", "step=8-end"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "step=8-end",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("step=7-step", "step=8-step")),
+        pytest.param("step=8-val", marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_can_be_resumed_again(first, tmp_path):
     case = Case("magnitude", Rewind(0, weights=True), data="noisy", every=1)
     straight = case.fit(seed=0, callbacks=case.callbacks(tmp_path / "straight"))
