@@ -113,7 +113,13 @@ def test_a_loader_that_shuffles_gives_the_same_mask(name, usual):
 
 
 @pytest.mark.parametrize("name", READS_DATA)
-@pytest.mark.parametrize("amount", [Samples(32), Samples()], ids=["number", "failure"])
+@pytest.mark.parametrize(
+    "amount",
+    [
+        pytest.param(Samples(32), id="number"),
+        pytest.param(Samples(), id="failure", marks=pytest.mark.slow),
+    ],
+)
 def test_batches_of_another_size_give_the_same_mask(name, amount):
     if isinstance(CRITERIA[name], Taylor):
         pytest.skip("a square of every mini-batch is what Taylor is")

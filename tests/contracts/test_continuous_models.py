@@ -162,6 +162,7 @@ class Zeros(pl.Callback):
         self.seen.append([p == 0 for p in pl_module.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["magnitude_clean", "snip", "taylor"])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_trainer_holds_what_is_gone(model, name):

@@ -68,6 +68,11 @@ NETS = [Convolutional, Continuous, partial(Continuous, "adjoint")]
 IDS = ["images", "ode", "ode adjoint"]
 
 
+def later(net, *others):
+    """The adjoint, and the others that are named, as slow tests."""
+    return [pytest.mark.slow] if net in ("ode adjoint", *others) else []
+
+
 class Task(pl.LightningModule):
     def __init__(self, make):
         super().__init__()
@@ -110,7 +115,10 @@ def fit(make, *callbacks, epochs=4):
     return task, torch.get_rng_state()
 
 
-@pytest.mark.parametrize("make", NETS, ids=IDS)
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(net, marks=later(name), id=name) for net, name in zip(NETS, IDS, strict=True)],
+)
 @pytest.mark.parametrize("name", marked(NAMES))
 def test_it_trains_to_its_keep_and_what_is_gone_stays_gone(name, make):
     # a pattern leaves what it leaves: up to 0.62 of the ODE's net
@@ -149,7 +157,7 @@ def unpruned():
     return {name: fit(make) for name, make in zip(IDS, NETS, strict=True)}
 
 
-@pytest.mark.parametrize("net", IDS)
+@pytest.mark.parametrize("net", [pytest.param(i, marks=later(i, "ode")) for i in IDS])
 @pytest.mark.parametrize("name", marked(filter(cuts, NAMES)))
 def test_keep_of_everything_is_training_without_it_bit_for_bit(name, net, unpruned):
     task, stream = fit(NETS[IDS.index(net)], Pruning(name, OneShot(1, keep=1.0), verbose=False))
