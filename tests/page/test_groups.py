@@ -122,7 +122,7 @@ def test_settings_are_flat_and_without_the_machine():
     made = {
         "seed": 1, "epochs": 3, "thin": False, "flatness": 5,
         "data": {"_target_": "a.b.C", "_convert_": "all", "root": "${oc.env:X}", "workers": 2},
-        "model": {"path": "/home/me/net.pt", "net": {"seed": 3, "size": [1, 2.5]}},
+        "model": {"path": "folder/net.pt", "net": {"seed": 3, "size": [1, 2.5]}},
         "method": {"structure": {"clean": True}}, "schedule": {"keep": 0.1, "first": 2},
     }  # fmt: skip
     assert dense_part(made) == {
